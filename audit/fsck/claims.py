@@ -108,7 +108,7 @@ class Claims:
 
     def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
         part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
-        ordered = records[np.argsort(part, kind="stable")]
+        ordered = _taken_from(records, np.argsort(part, kind="stable"))
         ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if end > begin:
@@ -128,9 +128,34 @@ def ids_of(records: Records) -> EventIds:
     return halves.view("V16").reshape(-1)
 
 
+def _taken_from(records: Records, places: npt.NDArray[np.intp]) -> Records:
+    """Returns records in another order. They move faster as plain numbers."""
+    words = records.view(np.uint64).reshape(-1, _RECORD.itemsize // 8)
+    moved: Records = words[places].view(_RECORD).reshape(-1)
+    return moved
+
+
+def _by_id(records: Records) -> Records:
+    """Returns records by id, platform and source, in any order of ids.
+
+    Sorted by one number made of all four, the source in its last bits: that takes a third of the time. Should two ids
+    make the same number, which is found out, the columns themselves decide.
+    """
+    mixed = (records["high"] * np.uint64(0x9E3779B97F4A7C15)) ^ records["low"]
+    mixed = (mixed ^ (mixed >> np.uint64(31)) ^ records["platform"].astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (mixed & ~np.uint64(3)) | records["source"]
+    order = np.argsort(key)
+    ordered, sorted_key = _taken_from(records, order), key[order]
+    alike = (sorted_key[1:] ^ sorted_key[:-1]) <= np.uint64(3)
+    if (alike & _begins(ordered)[1:]).any():
+        return _taken_from(
+            records, np.lexsort((records["source"], records["platform"], records["low"], records["high"]))
+        )
+    return ordered
+
+
 def _matched(records: Records) -> Matched:
-    order = np.lexsort((records["source"], records["platform"], records["low"], records["high"]))
-    ordered = records[order]
+    ordered = _by_id(records)
     group = np.cumsum(_begins(ordered)) - 1
     is_logged: BoolArray = ordered["source"] == LOGGED
     logged, holders = np.flatnonzero(is_logged), np.flatnonzero(~is_logged)

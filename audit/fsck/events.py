@@ -16,7 +16,10 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 import sqlalchemy as sa
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
 
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
 from audit.fsck.numbered import NumberedRows
@@ -248,12 +251,39 @@ def copied_events(connection: sa.Connection, pool_id: int) -> Iterator[tuple[Int
     query = f"SELECT platform_id, event_id, batch_number FROM event WHERE pool_id = {int(pool_id)}"  # noqa: S608  # a number
     copying = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
     waiting = bytearray()
-    with driver_connection(connection).cursor() as cursor, cursor.copy(copying) as copied:
-        for block in copied:
-            waiting += block
-            if len(waiting) >= _COPY_HEADER_BYTES + _COPIED_AT_ONCE:
-                yield _rows_in(waiting)
+    for some in _copied(driver_connection(connection).pgconn, copying):
+        waiting += some
         yield _rows_in(waiting)
+
+
+def _copied(connection: PGconn, statement: str) -> Iterator[bytearray]:
+    """Yields what a COPY sends, some hundred thousand rows at a time.
+
+    Straight from libpq, which gives a row at a time: psycopg's own way takes more than twice as long for each.
+
+    Raises:
+        psycopg.Error: Postgres ends the COPY with an error.
+    """
+    begun, is_over = connection.exec_(statement.encode()), False
+    next_row = connection.get_copy_data
+    try:
+        size = 0 if begun.status == ExecStatus.COPY_OUT else -1
+        while size >= 0:
+            read = bytearray()
+            while len(read) < _COPIED_AT_ONCE:
+                size, row = next_row(0)
+                if size < 0:
+                    break
+                read += row
+            yield read
+        results = [begun, *iter(connection.get_result, None)]
+        is_over = True
+    finally:
+        if not is_over:  # nobody reads the rest, and no other statement could be sent before it
+            connection.finish()
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result)
 
 
 def _rows_in(waiting: bytearray) -> tuple[Int64Array, EventIds, Int64Array]:

@@ -47,6 +47,8 @@ class WeightRows:
         self._report = report
         self._rows = NumberedRows(connection, pool_id, lt.batch_weights)
         self._collective_ids = collective_ids
+        self._last_names: tuple[str, ...] = ()
+        self._last_ids: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._absent: list[_Absent] = []
         self.weightless: set[int] = set()
         """Leaves without any row under the number of their batch: possibly the number is wrong."""
@@ -68,8 +70,7 @@ class WeightRows:
             compare(self._report, lt.batch_weights, stored, following)
 
     def _following(self, usage: UsageContent, weighed: WeighedBatch, number: int) -> Iterator[Row]:
-        names = weighed.batch.names
-        ids: npt.NDArray[np.int64] = np.array([self._collective_ids.get(name, 0) for name in names], dtype=np.int64)
+        ids = self._ids_of(weighed.batch.names)
         for month, mode, of_mode in weighed.weights.parts():
             row: Row = {
                 "batch_number": number,
@@ -82,6 +83,13 @@ class WeightRows:
             }
             # An unregistered collective is reported elsewhere, and has no number to pack.
             yield {**row, "packed": pack(of_mode, ids)} if ids[of_mode.index].all() else row
+
+    def _ids_of(self, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+        """Returns the numbers of collectives; 0 for those that have none."""
+        if names is not self._last_names:  # batches of a platform mostly name the same ones
+            self._last_ids = np.array([self._collective_ids.get(name, 0) for name in names], dtype=np.int64)
+            self._last_names = names if self._last_ids.all() else ()
+        return self._last_ids
 
     def finish(self, agreed: Mapping[int, int], unfollowed: Collection[int]) -> None:
         """Report rows whose number no batch or retraction has, and weights that are missing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ class Batch:
 
     def named(self) -> tuple[str, ...]:
         """The names that an event has, in the order of `names`: a dictionary may hold others too."""
-        return tuple(self.names[place] for place in np.unique(self.name_index).tolist())
+        is_named = np.zeros(len(self.names), dtype=np.bool_)
+        is_named[self.name_index] = True
+        return self.names if is_named.all() else tuple(compress(self.names, is_named.tolist()))
 
     def event_of_amount(self) -> Int64Array:
         """(k,) the position of the event that each amount belongs to."""

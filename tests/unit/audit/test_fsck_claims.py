@@ -69,3 +69,16 @@ def test_ids_come_back_as_they_went_in() -> None:
     found.add(LOGGED, 1, given, 0)
     (part,) = found.matched()
     assert {each.tobytes() for each in ids_of(part.logged)} == {each.tobytes() for each in given}
+
+
+def test_ids_that_make_the_same_number_are_told_apart() -> None:
+    """Whoever chooses ids can choose two that are sorted by the same number."""
+    factor, high, low = 0x9E3779B97F4A7C15, 77, 5
+    other_low = low ^ (high * factor % 2**64) ^ ((high + 1) * factor % 2**64)
+    alike = [np.array([half], dtype="<u8") for half in (high, low, high + 1, other_low)]
+    first, second = (np.concatenate(pair).view("V16") for pair in (alike[:2], alike[2:]))
+    found = Claims(MemorySpill, salt=0)
+    for leaf, event_id in enumerate((first, second)):
+        found.add(LOGGED, 1, event_id, leaf)
+    found.add(ROW, 1, second, 90)
+    assert matched(found) == ([(0, 1, NOWHERE, LOGGED), (1, 1, 90, ROW)], [])
