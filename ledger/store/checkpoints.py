@@ -126,14 +126,20 @@ def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, m
 
 
 def list_checkpoints(
-    connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int | None = None
+    connection: sa.Connection,
+    pool: PoolRef,
+    *,
+    after: int = -1,
+    limit: int | None = None,
+    newest_first: bool = False,
 ) -> list[StoredCheckpoint]:
-    """Returns the checkpoints of the key that signed last, by size, after `after`."""
+    """Returns the checkpoints of the key that signed last: by size after `after`, or those before it, newest first."""
     latest = latest_checkpoint(connection, pool)
     if latest is None:
         return []
-    query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size > after)
-    return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size).limit(limit))
+    size = t.checkpoint.c.size
+    query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), size < after if newest_first else size > after)
+    return _with_cosignatures(connection, pool, query.order_by(size.desc() if newest_first else size).limit(limit))
 
 
 def cosigned_since(

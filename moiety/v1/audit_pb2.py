@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15moiety/v1/audit.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x07LogHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"2\n\x04Leaf\x12\r\n\x05index\x18\x01 \x01(\x03\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\")\n\x11GetLogHeadRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"q\n\x11ListLeavesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05start\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"N\n\x12ListLeavesResponse\x12\x1f\n\x06leaves\x18\x01 \x03(\x0b\x32\x0f.moiety.v1.Leaf\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x12WatchLeavesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05start\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08only_new\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\\\n\x13WatchLeavesResponse\x12\x1f\n\x06leaves\x18\x01 \x03(\x0b\x32\x0f.moiety.v1.Leaf\x12\x12\n\nnext_start\x18\x02 \x01(\x03\x12\x10\n\x08log_size\x18\x03 \x01(\x03\"<\n\x0eGetBodyRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06sha256\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\" \n\x0fGetBodyResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xb1\x01\n\nCheckpoint\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\x14\n\x0cverifier_key\x18\x04 \x01(\t\x12,\n\x0c\x63osignatures\x18\x05 \x03(\x0b\x32\x16.moiety.v1.Cosignature\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x0b\x43osignature\x12\x14\n\x0cverifier_key\x18\x01 \x01(\t\x12/\n\x0b\x63osign_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x14GetCheckpointRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08min_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08\x63osigned\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"a\n\x16ListCheckpointsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"^\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x18GetInclusionProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nleaf_index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63heckpoint_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\"r\n\x0eInclusionProof\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12)\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.moiety.v1.Checkpoint\"b\n\x1aGetConsistencyProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08old_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08new_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\"j\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x03\x12\x10\n\x08new_size\x18\x02 \x01(\x03\x12\x10\n\x08old_root\x18\x03 \x01(\x0c\x12\x10\n\x08new_root\x18\x04 \x01(\x0c\x12\x0e\n\x06hashes\x18\x05 \x03(\x0c\"(\n\x12ReplayRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"y\n\x13ReplayRoundResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.moiety.v1.ReplayProgressH\x00\x12+\n\x07verdict\x18\x02 \x01(\x0b\x32\x18.moiety.v1.ReplayVerdictH\x00\x42\x06\n\x04step\"D\n\x0eReplayProgress\x12\x0e\n\x06leaves\x18\x01 \x01(\x03\x12\x12\n\nleaf_total\x18\x02 \x01(\x03\x12\x0e\n\x06shares\x18\x03 \x01(\x03\"\xbf\x01\n\rReplayVerdict\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.moiety.v1.ReplayOutcome\x12\x0e\n\x06leaves\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x0e\n\x06shares\x18\x04 \x01(\x03\x12\x12\n\nleaf_index\x18\x05 \x01(\x03\x12\x0c\n\x04line\x18\x06 \x01(\x03\x12\x0e\n\x06\x66igure\x18\x07 \x01(\t\x12\x0f\n\x07\x63laimed\x18\x08 \x01(\t\x12\x10\n\x08\x65xpected\x18\t \x01(\t*f\n\rReplayOutcome\x12\x1e\n\x1aREPLAY_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14REPLAY_OUTCOME_MATCH\x10\x01\x12\x1b\n\x17REPLAY_OUTCOME_DIVERGED\x10\x02\x32\xd0\x05\n\x0c\x41uditService\x12>\n\nGetLogHead\x12\x1c.moiety.v1.GetLogHeadRequest\x1a\x12.moiety.v1.LogHead\x12I\n\nListLeaves\x12\x1c.moiety.v1.ListLeavesRequest\x1a\x1d.moiety.v1.ListLeavesResponse\x12N\n\x0bWatchLeaves\x12\x1d.moiety.v1.WatchLeavesRequest\x1a\x1e.moiety.v1.WatchLeavesResponse0\x01\x12\x42\n\x07GetBody\x12\x19.moiety.v1.GetBodyRequest\x1a\x1a.moiety.v1.GetBodyResponse0\x01\x12G\n\rGetCheckpoint\x12\x1f.moiety.v1.GetCheckpointRequest\x1a\x15.moiety.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.moiety.v1.ListCheckpointsRequest\x1a\".moiety.v1.ListCheckpointsResponse\x12S\n\x11GetInclusionProof\x12#.moiety.v1.GetInclusionProofRequest\x1a\x19.moiety.v1.InclusionProof\x12Y\n\x13GetConsistencyProof\x12%.moiety.v1.GetConsistencyProofRequest\x1a\x1b.moiety.v1.ConsistencyProof\x12N\n\x0bReplayRound\x12\x1d.moiety.v1.ReplayRoundRequest\x1a\x1e.moiety.v1.ReplayRoundResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15moiety/v1/audit.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x07LogHead\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"2\n\x04Leaf\x12\r\n\x05index\x18\x01 \x01(\x03\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\")\n\x11GetLogHeadRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"q\n\x11ListLeavesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05start\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"N\n\x12ListLeavesResponse\x12\x1f\n\x06leaves\x18\x01 \x03(\x0b\x32\x0f.moiety.v1.Leaf\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x12WatchLeavesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05start\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08only_new\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\\\n\x13WatchLeavesResponse\x12\x1f\n\x06leaves\x18\x01 \x03(\x0b\x32\x0f.moiety.v1.Leaf\x12\x12\n\nnext_start\x18\x02 \x01(\x03\x12\x10\n\x08log_size\x18\x03 \x01(\x03\"<\n\x0eGetBodyRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06sha256\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\" \n\x0fGetBodyResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xb1\x01\n\nCheckpoint\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\x14\n\x0cverifier_key\x18\x04 \x01(\t\x12,\n\x0c\x63osignatures\x18\x05 \x03(\x0b\x32\x16.moiety.v1.Cosignature\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x0b\x43osignature\x12\x14\n\x0cverifier_key\x18\x01 \x01(\t\x12/\n\x0b\x63osign_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x14GetCheckpointRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08min_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08\x63osigned\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"}\n\x16ListCheckpointsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cnewest_first\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"^\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x18GetInclusionProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nleaf_index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63heckpoint_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\"r\n\x0eInclusionProof\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12)\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.moiety.v1.Checkpoint\"b\n\x1aGetConsistencyProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08old_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x16\n\x08new_size\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\"j\n\x10\x43onsistencyProof\x12\x10\n\x08old_size\x18\x01 \x01(\x03\x12\x10\n\x08new_size\x18\x02 \x01(\x03\x12\x10\n\x08old_root\x18\x03 \x01(\x0c\x12\x10\n\x08new_root\x18\x04 \x01(\x0c\x12\x0e\n\x06hashes\x18\x05 \x03(\x0c\"(\n\x12ReplayRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"y\n\x13ReplayRoundResponse\x12-\n\x08progress\x18\x01 \x01(\x0b\x32\x19.moiety.v1.ReplayProgressH\x00\x12+\n\x07verdict\x18\x02 \x01(\x0b\x32\x18.moiety.v1.ReplayVerdictH\x00\x42\x06\n\x04step\"D\n\x0eReplayProgress\x12\x0e\n\x06leaves\x18\x01 \x01(\x03\x12\x12\n\nleaf_total\x18\x02 \x01(\x03\x12\x0e\n\x06shares\x18\x03 \x01(\x03\"\xbf\x01\n\rReplayVerdict\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.moiety.v1.ReplayOutcome\x12\x0e\n\x06leaves\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x0e\n\x06shares\x18\x04 \x01(\x03\x12\x12\n\nleaf_index\x18\x05 \x01(\x03\x12\x0c\n\x04line\x18\x06 \x01(\x03\x12\x0e\n\x06\x66igure\x18\x07 \x01(\t\x12\x0f\n\x07\x63laimed\x18\x08 \x01(\t\x12\x10\n\x08\x65xpected\x18\t \x01(\t*f\n\rReplayOutcome\x12\x1e\n\x1aREPLAY_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14REPLAY_OUTCOME_MATCH\x10\x01\x12\x1b\n\x17REPLAY_OUTCOME_DIVERGED\x10\x02\x32\xd0\x05\n\x0c\x41uditService\x12>\n\nGetLogHead\x12\x1c.moiety.v1.GetLogHeadRequest\x1a\x12.moiety.v1.LogHead\x12I\n\nListLeaves\x12\x1c.moiety.v1.ListLeavesRequest\x1a\x1d.moiety.v1.ListLeavesResponse\x12N\n\x0bWatchLeaves\x12\x1d.moiety.v1.WatchLeavesRequest\x1a\x1e.moiety.v1.WatchLeavesResponse0\x01\x12\x42\n\x07GetBody\x12\x19.moiety.v1.GetBodyRequest\x1a\x1a.moiety.v1.GetBodyResponse0\x01\x12G\n\rGetCheckpoint\x12\x1f.moiety.v1.GetCheckpointRequest\x1a\x15.moiety.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.moiety.v1.ListCheckpointsRequest\x1a\".moiety.v1.ListCheckpointsResponse\x12S\n\x11GetInclusionProof\x12#.moiety.v1.GetInclusionProofRequest\x1a\x19.moiety.v1.InclusionProof\x12Y\n\x13GetConsistencyProof\x12%.moiety.v1.GetConsistencyProofRequest\x1a\x1b.moiety.v1.ConsistencyProof\x12N\n\x0bReplayRound\x12\x1d.moiety.v1.ReplayRoundRequest\x1a\x1e.moiety.v1.ReplayRoundResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +67,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['newest_first']._loaded_options = None
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['newest_first']._serialized_options = b'\342A\001\001'
   _globals['_GETINCLUSIONPROOFREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_GETINCLUSIONPROOFREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_GETINCLUSIONPROOFREQUEST'].fields_by_name['leaf_index']._loaded_options = None
@@ -81,8 +83,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONSISTENCYPROOFREQUEST'].fields_by_name['new_size']._serialized_options = b'\342A\001\001'
   _globals['_REPLAYROUNDREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REPLAYROUNDREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
-  _globals['_REPLAYOUTCOME']._serialized_start=2125
-  _globals['_REPLAYOUTCOME']._serialized_end=2227
+  _globals['_REPLAYOUTCOME']._serialized_start=2153
+  _globals['_REPLAYOUTCOME']._serialized_end=2255
   _globals['_LOGHEAD']._serialized_start=102
   _globals['_LOGHEAD']._serialized_end=139
   _globals['_LEAF']._serialized_start=141
@@ -108,25 +110,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=976
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=1068
   _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1070
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1167
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1169
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1263
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1265
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1370
-  _globals['_INCLUSIONPROOF']._serialized_start=1372
-  _globals['_INCLUSIONPROOF']._serialized_end=1486
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1488
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1586
-  _globals['_CONSISTENCYPROOF']._serialized_start=1588
-  _globals['_CONSISTENCYPROOF']._serialized_end=1694
-  _globals['_REPLAYROUNDREQUEST']._serialized_start=1696
-  _globals['_REPLAYROUNDREQUEST']._serialized_end=1736
-  _globals['_REPLAYROUNDRESPONSE']._serialized_start=1738
-  _globals['_REPLAYROUNDRESPONSE']._serialized_end=1859
-  _globals['_REPLAYPROGRESS']._serialized_start=1861
-  _globals['_REPLAYPROGRESS']._serialized_end=1929
-  _globals['_REPLAYVERDICT']._serialized_start=1932
-  _globals['_REPLAYVERDICT']._serialized_end=2123
-  _globals['_AUDITSERVICE']._serialized_start=2230
-  _globals['_AUDITSERVICE']._serialized_end=2950
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1195
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1197
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1291
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1293
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1398
+  _globals['_INCLUSIONPROOF']._serialized_start=1400
+  _globals['_INCLUSIONPROOF']._serialized_end=1514
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1516
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1614
+  _globals['_CONSISTENCYPROOF']._serialized_start=1616
+  _globals['_CONSISTENCYPROOF']._serialized_end=1722
+  _globals['_REPLAYROUNDREQUEST']._serialized_start=1724
+  _globals['_REPLAYROUNDREQUEST']._serialized_end=1764
+  _globals['_REPLAYROUNDRESPONSE']._serialized_start=1766
+  _globals['_REPLAYROUNDRESPONSE']._serialized_end=1887
+  _globals['_REPLAYPROGRESS']._serialized_start=1889
+  _globals['_REPLAYPROGRESS']._serialized_end=1957
+  _globals['_REPLAYVERDICT']._serialized_start=1960
+  _globals['_REPLAYVERDICT']._serialized_end=2151
+  _globals['_AUDITSERVICE']._serialized_start=2258
+  _globals['_AUDITSERVICE']._serialized_end=2978
 # @@protoc_insertion_point(module_scope)

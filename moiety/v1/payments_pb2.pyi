@@ -775,6 +775,7 @@ class BankPosition(_message.Message):
     BOOKS_MINOR_FIELD_NUMBER: _builtins.int
     DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
     WITHOUT_PARTNER_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The statement's message id."""
     day: _builtins.str
@@ -785,6 +786,8 @@ class BankPosition(_message.Message):
     """What the books say; unset as long as a pool has not booked the statement."""
     difference_minor: _builtins.int
     """What the bank has more than the books; unset as long as a pool has not booked the statement."""
+    leaf_index: _builtins.int
+    """The statement's leaf in the registry log."""
     @_builtins.property
     def without_partner(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankBooking]:
         """What has no partner: unmatched receipts, and lines that are nobody's."""
@@ -798,10 +801,11 @@ class BankPosition(_message.Message):
         books_minor: _builtins.int | None = ...,
         difference_minor: _builtins.int | None = ...,
         without_partner: _abc.Iterable[Global___BankBooking] | None = ...,
+        leaf_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_books_minor", b"_books_minor", "_difference_minor", b"_difference_minor", "books_minor", b"books_minor", "difference_minor", b"difference_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_books_minor", b"_books_minor", "_difference_minor", b"_difference_minor", "books_minor", b"books_minor", "closing_minor", b"closing_minor", "day", b"day", "difference_minor", b"difference_minor", "message_id", b"message_id", "without_partner", b"without_partner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_books_minor", b"_books_minor", "_difference_minor", b"_difference_minor", "books_minor", b"books_minor", "closing_minor", b"closing_minor", "day", b"day", "difference_minor", b"difference_minor", "leaf_index", b"leaf_index", "message_id", b"message_id", "without_partner", b"without_partner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__books_minor: _TypeAlias = _typing.Literal["books_minor"]  # noqa: Y015
     _WhichOneofArgType__books_minor: _TypeAlias = _typing.Literal["_books_minor", b"_books_minor"]  # noqa: Y015

@@ -45,10 +45,12 @@ class CheckpointMethods:
     def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, context: grpc.ServicerContext
     ) -> pb.ListCheckpointsResponse:
-        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        newest_first = request.newest_first
+        limit = page_limit(request.page_size)
+        (after,) = place_in(request.page_token, MAX_LOG_SIZE + 1 if newest_first else -1)
         with self._database.transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
-            found = checkpoints.list_checkpoints(connection, pool, after=after, limit=limit)
+            found = checkpoints.list_checkpoints(connection, pool, after=after, limit=limit, newest_first=newest_first)
         listed, token = page_of(
             found, limit, partial(convert.checkpoint_to_proto, log_name(pool)), lambda checkpoint: (checkpoint.size,)
         )

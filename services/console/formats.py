@@ -114,12 +114,13 @@ def when(context: Context, value: Any) -> Markup:
 
 @pass_context
 def day(context: Context, value: Any) -> Markup:
-    """A date in UTC."""
-    found = moment(value)
+    """A date in UTC: of a time, or as 2026-03-31."""
+    found = moment(value) if value else None
     if found is None:
         return Markup("")
     shown = format_date(found, "medium", locale=_locale(context))
-    return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), shown)
+    said = value if isinstance(value, str) else found.isoformat()
+    return Markup('<time datetime="{}">{}</time>').format(said, shown)
 
 
 @pass_context

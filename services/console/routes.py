@@ -21,6 +21,7 @@ from services.console.views import (
     proposals,
     public,
     registry,
+    reports,
     review,
     rounds,
     signing_in,
@@ -63,6 +64,7 @@ _LOGS: Final = tuple(
     for base in ("/pools/{pool}", "/registry")
     for page in (
         Page(f"{base}/log", log.explore, roles=_READERS),
+        Page(f"{base}/log/report", reports.show, reports.make, roles=_READERS),
         Page(f"{base}/log/{{leaf}}", log.leaf),
         Page(f"{base}/bodies/{{digest}}", log.body, roles=_READERS),
         Page(f"{base}/proposals", proposals.listed, roles=_READERS),

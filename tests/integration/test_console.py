@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from html import unescape
+from itertools import pairwise
 from typing import Final
 
 import pytest
@@ -26,7 +27,7 @@ from services.console.documents import statement_pdf
 from services.console.texts import tongue_of
 from services.parts import Parts
 from tests.support.browsing import Browser, signed_in
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, SteppedClock, as_owner
 from tests.support.fsck_scene import sign
 from tests.support.http import Answered, ask, call
 from tests.support.scene import POOL, Scene, event, open_scene
@@ -60,7 +61,8 @@ def paths_of(role: str) -> Iterator[str]:
         yield f"/pools/{POOL}/usage"
     if role in ("operators", "auditors"):
         yield from ("/bank", f"/pools/{POOL}/money")
-        yield from (f"/pools/{POOL}/{page}" for page in ("log", "proposals", "proposals?all=1", "preview"))
+        pages = ("log", "log/report", "proposals", "proposals?all=1", "preview")
+        yield from (f"/pools/{POOL}/{page}" for page in pages)
         yield from (f"/pools/{POOL}/rounds/1/changes", f"/pools/{POOL}/rounds/1/statement?collective=irish")
         yield from ("/registry", "/registry/platforms", "/registry/proposals", "/registry/log", "/people")
         yield "/registry/collectives/irish"
@@ -389,6 +391,34 @@ def test_a_log_that_lost_what_was_seen_is_said_so(scene: Scene) -> None:
         assert "does not have the" in ask(browser.address, address, cookie=cookies).text
 
 
+def test_a_report_says_who_signed_that_the_log_only_grew_and_that_rounds_come_out_the_same(
+    deployment: Deployment, database_url: str, clock: SteppedClock
+) -> None:
+    scene = open_scene(deployment)
+    for number in (1, 2):
+        scene.submit([event(number)], f"b{number}")
+        scene.pay_in(1_000 * number, f"r{number}")
+        scene.operator.calculate_round(POOL, request_id=f"c{number}")
+        clock.advance(hours=1)
+    sign(scene.deployment)
+    scene.submit([event(3)], "b3")
+    path = f"/pools/{POOL}/log/report"
+    browser = browser_of(scene, "auditors/ada")
+    assert "Verify now" in browser.open(path).text
+    report = browser.send(path).text
+    assert "all holds" in report
+    sizes = [each.size for each in scene.operator.list_checkpoints(POOL)]
+    end = scene.operator.get_log_head(POOL).size
+    for old, size in pairwise([*sizes, end]):
+        assert f"They only grew, from {old} entries to {size} holds" in report
+    assert f"The first {sizes[0]} entries were signed holds" in report
+    assert "Round 2, recomputed from the log and the bodies holds" in report
+    with as_owner(database_url) as connection:
+        connection.exec_driver_sql("UPDATE checkpoint SET note = overlay(note placing 'x'::bytea from 1)")
+    assert "a check fails" in browser.send(path).text
+    assert browser_of(scene, "collectives/irish").open(path).status == 404
+
+
 def test_another_policy_is_computed_and_nothing_of_it_kept(scene: Scene) -> None:
     browser = browser_of(scene, "auditors/ada")
     form = "fee_ppm=10&commons_ppm=0&tempering=TEMPERING_EQUAL&unattributed=UNATTRIBUTED_RULE_PRO_RATA"
@@ -396,6 +426,10 @@ def test_another_policy_is_computed_and_nothing_of_it_kept(scene: Scene) -> None
     assert "100.00" in shown.text
     assert "+50.00" in shown.text
     assert scene.operator.get_pool(POOL).policy.version == 1
+    other = f"{form}&commons_rule=COMMONS_RULE_EQUAL&period=PERIODS_QUARTER&period_from=2026-Q1&public=yes"
+    quarters = browser.open(f"/pools/{POOL}/preview?{other}").html
+    assert 'value="2026-Q1"' in quarters
+    assert re.search('<option value="PERIODS_QUARTER" selected>.*<option value="yes" selected>', quarters, re.DOTALL)
     wrong = browser.open(f"/pools/{POOL}/preview?number=1&{form}&commons_rule=COMMONS_RULE_EQUAL&floor_minor=0.001")
     assert wrong.status == 409
 

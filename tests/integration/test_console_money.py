@@ -49,6 +49,14 @@ def opened(browser: Browser, path: str) -> str:
     return shown.text
 
 
+def require_figures_lead_to_entries(scene: Scene, operator: Browser) -> None:
+    entry = scene.operator.get_reconciliation("main").positions[-1].leaf_index
+    statement = operator.open("/bank/main").html
+    assert statement.count(f'<a class="fig" href="/registry/log/{entry}">') >= 2, statement
+    paid = operator.open("/bank/runs/jan").html
+    assert re.search(r'<td class="n"><a class="fig" href="/registry/log/\d+">', paid), paid
+
+
 def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None:
     scene.deployment.act(ControlsContent(controls=Controls.of_two()))
     olive, otto = (browser_of(scene, f"operators/{name}", "/bank") for name in ("olive", "otto"))
@@ -59,6 +67,7 @@ def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None
     proposal = "/" + shown.url.split("/", 3)[3].partition("?")[0]
     assert "Proposal payrun" in otto.open("/inbox").text
     otto.open(proposal)
+    assert "Proposed Amount €10.00 Bank account main Currency EUR Day 5 Jan 2026 Pay run jan" in otto.page.text
     assert "Approved" in otto.send(proposal, decision="approve").text
     assert "Pools are answering" in opened(otto, "/bank/runs/jan")
     scene.deployment.running.parts.paying.run_once()
@@ -78,6 +87,7 @@ def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None
     shown = olive.upload("/bank/main", "file", "camt.xml", bank.statement("2026-01-06"), act="import")
     assert "Done" in shown.text
     assert "Without a partner" in shown.text
+    require_figures_lead_to_entries(scene, olive)
     waits = opened(otto, "/inbox")
     assert "Bank line without a partner" in waits
     assert "Receipt without a payer" not in waits  # it is one thing, and said once

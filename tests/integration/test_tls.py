@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -35,12 +36,16 @@ from services.access.certificates import certificate_hash
 from services.cli.app import app
 from services.settings import load_settings
 from tests.support.deployment import Deployment
+from tests.support.ports import free_port
+from tests.support.programs import listening, require
 from tests.support.wire import Wire, refused
 
 pytestmark = [
     pytest.mark.surface,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl"),
 ]
+
+NGINX_STREAM: Final = Path(__file__).parents[2] / "docs" / "examples" / "proxies" / "nginx-stream.conf"
 
 
 @dataclass(frozen=True)
@@ -238,8 +243,12 @@ class Mutual:
         line = f"{make_key().key_id}:{certificate_hash(pair.certificate.read_bytes())}"
         return self.operator.create_api_key(principal, line, kind=KEY_KIND_CERTIFICATE).name.removeprefix("keys/")
 
-    def by_grpc(self, pair: Pair, key: str = "", *, seconds: float = 60) -> str:
-        port = self.deployment.running.mtls_address.rpartition(":")[2]
+    @property
+    def port(self) -> str:
+        return self.deployment.running.mtls_address.rpartition(":")[2]
+
+    def by_grpc(self, pair: Pair, key: str = "", *, seconds: float = 60, port: int | str = "") -> str:
+        port = port or self.port
         with Client(
             f"localhost:{port}", key, ca_certificate=self._server.certificate.read_bytes(), timeout_seconds=seconds,
             client_certificate=pair.certificate.read_bytes(), client_key=pair.key.read_bytes(),
@@ -250,11 +259,9 @@ class Mutual:
                 return error.code.name
 
     def by_asyncio(self, pair: Pair) -> str:
-        port = self.deployment.running.mtls_address.rpartition(":")[2]
-
         async def read() -> str:
             async with AsyncClient(
-                f"localhost:{port}", ca_certificate=self._server.certificate.read_bytes(),
+                f"localhost:{self.port}", ca_certificate=self._server.certificate.read_bytes(),
                 client_certificate=pair.certificate.read_bytes(), client_key=pair.key.read_bytes(),
             ) as client:  # fmt: skip
                 return (await client.get_platform("acme")).display_name
@@ -326,7 +333,7 @@ def test_a_certificate_of_another_authority_does_not_get_in(mutual: Mutual, tmp_
     assert mutual.by_grpc(stranger, seconds=2) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         mutual.by_http(stranger)
-    port = mutual.deployment.running.mtls_address.rpartition(":")[2]
+    port = mutual.port
     trusted = pair.certificate.read_bytes()
     key = mutual.deployment.key("operators/olive")
     with (
@@ -334,6 +341,24 @@ def test_a_certificate_of_another_authority_does_not_get_in(mutual: Mutual, tmp_
         pytest.raises((UnavailableError, DeadlineExceededError)),
     ):
         list(bare.list_pools())
+
+
+def test_a_certificate_goes_through_nginx_as_it_is(mutual: Mutual, authority: Authority, tmp_path: Path) -> None:
+    program, module = require("nginx"), Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+    if not module.exists():
+        (pytest.fail if os.environ.get("MOIETY_REQUIRE_PEERS") else pytest.skip)("libnginx-mod-stream is not installed")
+    port, text = free_port(), NGINX_STREAM.read_text()
+    for said, here in (("listen 50053", f"listen 127.0.0.1:{port}"), ("127.0.0.1:50052", f"127.0.0.1:{mutual.port}")):
+        assert said in text
+        text = text.replace(said, here)
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    file, errors = tmp_path / "nginx.conf", tmp_path / "errors"
+    file.write_text(f"daemon off;\npid {tmp_path}/pid;\n{user}{text}")
+    acme = authority.issue("through-nginx")
+    mutual.register(acme)
+    with listening([program, "-e", str(errors), "-p", str(tmp_path), "-c", str(file)], port, errors):
+        assert mutual.by_grpc(acme, port=port) == "Acme"
+        assert mutual.by_grpc(authority.issue("unknown"), port=port) == "UNAUTHENTICATED"
 
 
 def test_one_certificate_is_not_two_principals(mutual: Mutual, authority: Authority) -> None:
@@ -354,7 +379,7 @@ def test_the_command_issues_a_certificate_and_calls_with_one(mutual: Mutual, aut
     assert '"kind": "CERTIFICATE"' in issued.output
     assert '"secret": null' in issued.output
     shown = ["--client-certificate", str(acme.certificate), "--client-key", str(acme.key)]
-    mtls = f"localhost:{mutual.deployment.running.mtls_address.rpartition(':')[2]}"
+    mtls = f"localhost:{mutual.port}"
     listed = CliRunner().invoke(app, ["pool", "list", *there, mtls, *shown])
     assert listed.exit_code == 0, listed.output
     for wrong in ([*issue, str(acme.key)], [*issue, str(acme.certificate), "--hash", "x"], [*issue, "/nowhere"]):

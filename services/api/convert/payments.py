@@ -288,4 +288,5 @@ def position_to_proto(position: Position) -> pb.BankPosition:
         books_minor=position.books_minor,
         difference_minor=position.difference_minor,
         without_partner=map(booking_to_proto, position.without_partner),
+        leaf_index=position.statement.index,
     )

@@ -87,6 +87,7 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         index=int(visit.ids["leaf"]),
         fields=[*(changed_fields(visit, found.effect, content) if is_open else ()), *_details(visit, found)],
         terms=changed_policy(visit, found.effect, content) if is_open else [],
+        currency=content.get("currency") or (visit.shown["pool"].currency if "pool" in visit.shown else ""),
         compares=found.effect in DISTRIBUTES and is_open,
         adjusted=_adjusted(visit, log, found, content),
         problem=problem,

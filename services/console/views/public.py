@@ -51,6 +51,7 @@ def show(visit: Visit) -> Response:
         shown = paid_at_least(connection, pool.ref, [each.content.number for each in rounds], FEWEST)
         commons, log_size = journal.latest_balance(connection, pool.ref, COMMONS)
         signed = checkpoints.latest_checkpoint(connection, pool.ref)
+    visit.shown["base"] = f"/pools/{pool.ref.name}"
     stranger = replace(visit, signed_in=None, session="", cookies={})
     answer = stranger.page(
         "public.html",

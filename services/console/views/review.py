@@ -95,7 +95,22 @@ _ENUMS: Final = {
     "unattributed": registry_pb2.UnattributedRule,
     "commons_rule": registry_pb2.CommonsRule,
     "tempering": registry_pb2.Tempering,
+    "rounding": registry_pb2.Rounding,
+    "approval": registry_pb2.Approval,
+    "period": registry_pb2.Periods,
 }
+
+
+_NUMBERS: Final = {
+    "fee_ppm": PPM // _HUNDRED, "commons_ppm": PPM // _HUNDRED, "recoup_ppm": PPM // _HUNDRED,
+    "ai_only_ppm": PPM, "human_ai_ppm": PPM, "review_seconds": 1,
+}  # fmt: skip
+"""Fields that are numbers, and how many parts one of what is filled in has."""
+
+_UNSAID: Final = {"ai_only_ppm": "1", "human_ai_ppm": "1"}
+"""What an empty field stands for, where it is not 0."""
+
+_YES: Final = "yes"
 
 
 def _previewed(visit: Visit, pool: Any, number: int, policy: Any) -> tuple[Any, bytes]:
@@ -116,31 +131,31 @@ def propose(visit: Visit) -> Response:
 
 
 def _policy(visit: Visit, given: Mapping[str, str], pool: Any) -> Any:
-    """The policy in force, with what the reader filled in.
+    """The policy in force, with what the reader filled in; what the form does not have stays.
 
     Raises:
         InvalidInputError: a field is not a number, or is out of range.
     """
-    policy = registry_pb2.Policy()
+    policy: Any = registry_pb2.Policy()
     policy.CopyFrom(pool.policy)
     for made in ("version", "leaf_index", "proposal"):
         policy.ClearField(made)
-    for name in ("fee_ppm", "commons_ppm"):
-        setattr(policy, name, parts_of(given.get(name, ""), name, PPM // _HUNDRED))
-    for name in ("ai_only_ppm", "human_ai_ppm"):
-        setattr(policy, name, parts_of(given.get(name, "") or "1", name, PPM))
     units, locale = 10 ** minor_unit_exponent(pool.currency), visit.tongue.locale
-    policy.floor_minor = parts_of(given.get("floor_minor", ""), "floor_minor", units, locale)
-    policy.ClearField("cap_minor")
-    policy.ClearField("fee_cap_minor")
-    for name in ("cap_minor", "fee_cap_minor"):
+    for name, parts in _NUMBERS.items():
+        if name in given:
+            setattr(policy, name, parts_of(given[name] or _UNSAID.get(name, ""), name, parts))
+    for name in ("floor_minor", "cap_minor", "fee_cap_minor"):
         if given.get(name, "").strip():
             setattr(policy, name, parts_of(given[name], name, units, locale))
+        elif name in given:
+            policy.ClearField(name)
     for name, enum in _ENUMS.items():
-        wanted = given.get(name, "")
+        wanted = given.get(name, enum.Name(getattr(policy, name)))
         if wanted not in enum.keys():  # noqa: SIM118  # it is not a mapping
             raise InvalidInputError.of(name, "is not known")
         setattr(policy, name, enum.Value(wanted))
+    policy.period_from = given.get("period_from", policy.period_from).strip()
+    policy.public = given.get("public", _YES if policy.public else "") == _YES
     return policy
 
 
