@@ -245,7 +245,7 @@ def test_a_notification_after_its_statement_tells_what_a_line_is_of_and_books_no
     assert "0.44 EUR B7 never stated" in run("bank", "reconcile", "main")
     assert "3.00 EUR tunesmith in folk" in run("bank", "lines", "main", "--open")
     page = signed_in(scene.deployment, "operators/olive").open("/bank/main")
-    shown_day = format_date(date.fromisoformat(DAY), "medium", locale="en")
+    shown_day = format_date(date.fromisoformat(DAY), "medium", locale="en_GB")
     assert f"{shown_day} B7 never stated 0.44" in page.text
     run("bank", "match", "main", line.name.rpartition("/")[2], "--as-told")
     assert (nonzero(scene)["revenue"], nonzero(scene)["unmatched"], nonzero(scene, "jazz")["revenue"]) == (300, 20, 70)
