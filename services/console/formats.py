@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from babel.core import Locale
 from babel.dates import format_date, format_time, format_timedelta
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 from google.protobuf.timestamp_pb2 import Timestamp
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -18,6 +18,8 @@ from markupsafe import Markup
 from ledger.money import minor_unit_exponent
 
 PPM: Final = 1_000_000
+PERCENT_DIGITS: Final = 4
+"""What a millionth has of digits after the point, as a percentage."""
 DIGITS: Final = 80
 """Weights are sums of products, and longer than the 28 digits that decimals have by default."""
 SHOWN_OF_HASH: Final = 12
@@ -78,8 +80,11 @@ def count(context: Context, number: int | str, signed: bool = False) -> str:
 
 @pass_context
 def percent(context: Context, ppm: int) -> str:
-    """Millionths as a percentage, with as many digits as it has."""
-    shown: str = format_percent(Decimal(ppm) / PPM, format="#,##0.####%", locale=_locale(context))
+    """Millionths as a percentage, with as many digits as it has: 2.5% in English, 2,5 % in German."""
+    locale = _locale(context)
+    pattern = copy(locale.percent_formats[None])
+    pattern.frac_prec = (0, PERCENT_DIGITS)
+    shown: str = pattern.apply(Decimal(ppm) / PPM, locale)
     return shown
 
 

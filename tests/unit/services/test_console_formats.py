@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from babel import Locale
 from iso4217 import Currency
+from jinja2 import Environment
 
 from ledger.errors import InvalidInputError
-from services.console.formats import amount_text, count, money_text
+from services.console.formats import FILTERS, amount_text, count, money_text
 from services.console.forms import parts_of
-from services.console.texts import tongue_of
+from services.console.texts import Tongue, tongue_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,14 @@ def test_a_weight_longer_than_any_float_keeps_every_digit() -> None:
     weight = int("123456789" * 5)
     shown = count({"tongue": tongue_of("en", "")}, str(weight))  # type: ignore[arg-type]  # all that it looks at
     assert shown.replace(",", "") == str(weight)
+
+
+@pytest.mark.parametrize(
+    ("locale", "share", "date"), [("en_GB", "2.5%", "31 Jan 2026"), ("de", "2,5\N{NO-BREAK SPACE}%", "31.01.2026")]
+)
+def test_percents_and_days_are_written_as_the_reader_does(locale: str, share: str, date: str) -> None:
+    page = Environment(autoescape=True)
+    page.filters |= FILTERS
+    made = page.from_string("{{ 25000|percent }} {{ '2026-01-31'|day }} {{ ''|day }}")
+    shown = made.render(tongue=Tongue("en", Locale.parse(locale)))
+    assert shown == f'{share} <time datetime="2026-01-31">{date}</time> '
