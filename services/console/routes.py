@@ -107,7 +107,7 @@ PAGES: Final = (
     Page("/bank", paying.bank, paying.act_on_bank, roles=_READERS),
     Page("/bank/runs/{run}", paying.run, roles=_READERS),
     Page("/bank/runs/{run}/file.{form}", paying.run_file, roles=_OPERATOR),
-    Page("/bank/{account}", paying.account, paying.take_in, roles=_READERS, takes_files=True),
+    Page("/bank/{account}", paying.account, paying.act_on_account, roles=_READERS, takes_files=True),
     Page("/registry", registry.collectives, registry.register_collective, roles=_READERS),
     Page("/registry/collectives/{collective}", registry.collective, registry.change_collective, roles=_READERS),
     Page("/registry/platforms", registry.platforms, roles=_READERS),

@@ -71,6 +71,20 @@ def paths_of(role: str) -> Iterator[str]:
         yield "/inbox"
 
 
+_TERMS: Final = re.compile(r'<dl class="terms">.*?</dl>', re.DOTALL)
+_ROW_OF_LOG: Final = re.compile(r"<tr>(?:(?!</tr>).)*/log/(?:(?!</tr>).)*</tr>", re.DOTALL)
+_FIGURE: Final = re.compile(r"<(?:td|dd)\b[^>]*>(?:(?!<a|</t?dd?>).)*?\d\.\d\d(?:(?!<a).)*?</(?:td|dd)>", re.DOTALL)
+
+
+_WITHOUT_ENTRIES: Final = ("/preview", "/inbox")
+"""What a round would be has no entry, and what waits leads to its page."""
+
+
+def unlinked(html: str) -> list[str]:
+    """Amounts that lead nowhere. Terms have their entry beside them, and a row may have it in another column."""
+    return _FIGURE.findall(_ROW_OF_LOG.sub("", _TERMS.sub("", html)))
+
+
 @pytest.mark.parametrize("principal", ["operators/olive", "auditors/ada", "collectives/irish", "platforms/tunesmith"])
 def test_every_page_opens_for_its_readers(scene: Scene, principal: str) -> None:
     browser = browser_of(scene, principal)
@@ -83,6 +97,8 @@ def test_every_page_opens_for_its_readers(scene: Scene, principal: str) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert shown.headers["cache-control"] == "no-store"
+        if not path.endswith(_WITHOUT_ENTRIES):
+            assert unlinked(shown.html) == [], path
 
 
 def test_a_collective_sees_what_it_gets_and_nothing_of_others(scene: Scene) -> None:

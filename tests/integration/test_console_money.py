@@ -57,6 +57,16 @@ def require_figures_lead_to_entries(scene: Scene, operator: Browser) -> None:
     assert re.search(r'<td class="n"><a class="fig" href="/registry/log/\d+">', paid), paid
 
 
+def require_lines_are_matched(scene: Scene, operator: Browser) -> None:
+    (line,) = scene.operator.list_bank_lines("main", only_open=True)
+    fields = {"act": "match", "name": line.name, "pool": POOL}
+    assert operator.send("/bank/main", headers=None, platform="nobody", **fields).status == 409
+    shown = operator.send("/bank/main", headers=None, platform=NAMED_PLATFORMS[0], **fields)
+    assert "Done" in shown.text, shown.alert
+    assert "Whose a line is" not in shown.text
+    assert operator.send("/bank/main", headers=None, platform=NAMED_PLATFORMS[0], **fields).status == 404
+
+
 def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None:
     scene.deployment.act(ControlsContent(controls=Controls.of_two()))
     olive, otto = (browser_of(scene, f"operators/{name}", "/bank") for name in ("olive", "otto"))
@@ -92,6 +102,7 @@ def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None
     assert "Bank line without a partner" in waits
     assert "Receipt without a payer" not in waits  # it is one thing, and said once
     assert "Came back" in opened(otto, "/bank/runs/jan")
+    require_lines_are_matched(scene, olive)
     own = browser_of(scene, "collectives/irish", "/payments")
     assert "Came back; owed again" in own.page.text
     assert IBANS["irish"] in own.page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -150,13 +151,33 @@ def account(visit: Visit, *, problem: str = "") -> Response:
         more=files.next_page_token,
         positions=list(reversed(compared.positions))[:PAGE],
         announced=compared.announced[:PAGE],
+        lines=_open_lines(visit, name),
         problem=problem,
     )
 
 
-def take_in(visit: Visit) -> Response:
-    """Take in a file that the bank sent."""
+def _open_lines(visit: Visit, account_name: str) -> Sequence[pb.BankLine]:
+    request = pb.ListBankLinesRequest(parent=account_name, only_open=True, page_size=PAGE)
+    found: Sequence[pb.BankLine] = visit.call("PaymentsService/ListBankLines", request).bank_lines
+    return found
+
+
+def act_on_account(visit: Visit) -> Response:
+    """Take in a file that the bank sent, or say what a line is of; or propose that."""
     name = f"bankAccounts/{visit.ids['account']}"
+
+    def match() -> tuple[str, Message]:
+        line = next((each for each in _open_lines(visit, name) if each.name == text_of(visit, "name")), None)
+        if line is None:
+            raise PageMissingError
+        pool = f"pools/{text_of(visit, 'pool').removeprefix('pools/')}"
+        request = pb.MatchBankLineRequest(name=line.name, reason=text_of(visit, "reason"))
+        if line.amount_minor < 0:
+            request.charge_of = pool
+        else:
+            platform = f"platforms/{text_of(visit, 'platform').removeprefix('platforms/')}"
+            request.parts.add(pool=pool, platform=platform, amount_minor=line.amount_minor)
+        return "PaymentsService/MatchBankLine", request
 
     def file() -> tuple[str, Message]:
         content = visit.files.get("file")
@@ -165,6 +186,5 @@ def take_in(visit: Visit) -> Response:
             request.content, request.filename = content.content, content.filename[:200]
         return "PaymentsService/ImportBankFile", request
 
-    return acted(
-        visit, {"import": file}, f"/bank/{visit.ids['account']}", lambda problem: account(visit, problem=problem)
-    )
+    acts = {"import": file, "match": match}
+    return acted(visit, acts, f"/bank/{visit.ids['account']}", lambda problem: account(visit, problem=problem))
