@@ -22,7 +22,8 @@ READERS: Final = {
     "operator": (
         "/inbox", "/pools", "/pools/{pool}", "/pools/{pool}/terms", "/pools/{pool}/transfers", "/pools/{pool}/usage",
         "/pools/{pool}/money", "/pools/{pool}/rounds", "/pools/{pool}/rounds/2", "/pools/{pool}/rounds/2/statement",
-        "/pools/{pool}/log", "/registry", "/registry/log", "/people", "/bank",
+        "/pools/{pool}/log", "/pools/{pool}/log/report", "/pools/{pool}/preview", "/registry", "/registry/log",
+        "/people", "/bank",
     ),
     "collective": (
         "/pools", "/pools/{pool}", "/pools/{pool}/transfers", "/pools/{pool}/rounds", "/pools/{pool}/rounds/2",
@@ -30,8 +31,8 @@ READERS: Final = {
     ),
     "stranger": ("/public/{pool}", "/sign-in"),
 }  # fmt: skip
-"""Who reads, and what. Two pages take as long as a round is large, because they recalculate or compare one: the
-simulator, and what changed between two rounds."""
+"""Who reads, and what. What the simulator's form asks for, and what changed between two rounds, takes as long as a
+round is large: the page of a round fetches the second when it is there."""
 
 
 def measure(stage: Stage, runs: int, *, collectives: int) -> list[Figure]:

@@ -63,7 +63,8 @@ def test_a_page_shows_a_page_of_them_however_many_there_are(scene: Scene) -> Non
     for path in (
         "/inbox", "/registry", "/registry/log", "/people", "/bank", "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds",
         f"/pools/{POOL}/transfers", f"/pools/{POOL}/log", f"/pools/{POOL}/money", f"/pools/{POOL}/usage", round_,
-        f"/pools/{POOL}/preview?number=2", f"{round_}/statement", f"{round_}/changes", f"/public/{POOL}",
+        f"/pools/{POOL}/preview?number=2&tempering=TEMPERING_SQRT", f"{round_}/statement", f"{round_}/changes",
+        f"/public/{POOL}",
     ):  # fmt: skip
         shown = browser.open(path)
         assert (path, shown.status) == (path, 200)

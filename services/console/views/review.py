@@ -63,11 +63,11 @@ def preview(visit: Visit, *, problem: str = "") -> Response:
         raise PageMissingError
     policy, found, other, moved = pool.policy, None, None, []
     try:
-        if "tempering" in visit.query:
+        if "tempering" in visit.query:  # the form was sent; a page that was just opened computes nothing
             policy = _policy(visit, visit.query, pool)
-        found, statement = _previewed(visit, pool, int(number), policy)
-        other, base = _previewed(visit, pool, int(number), None)
-        moved = movers(amounts_of(statement), amounts_of(base))
+            found, statement = _previewed(visit, pool, int(number), policy)
+            other, base = _previewed(visit, pool, int(number), None)
+            moved = movers(amounts_of(statement), amounts_of(base))
     except LedgerError as error:
         if not is_expected(error):
             raise
