@@ -187,8 +187,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def reading(self, *, shared: bool = False) -> Iterator[sa.Connection]:
         """For single reads: each sees what is committed when it starts, and costs one round trip and no transaction.
+
+        They end when the call that they are for is given up, unless they are shared with other calls.
 
         Raises:
             StoreUnavailableError: Postgres is unavailable.
@@ -198,7 +200,7 @@ class Database:
             _taken(self._readers_free),
             self._translating(),
             self._reading.connect() as connection,
-            _for_call(connection),
+            _for_call(connection, shared=shared),
         ):
             yield connection
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ledger.store import tables as t
 from moiety import Client, InvalidArgumentError, Receipt
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
@@ -33,14 +32,15 @@ def at_once(scene: Scene, asked: Sequence[tuple[range, str, Client | None]]) -> 
         sizes.append(len(group))
         return record_all(group)
 
-    with scene.deployment.running.parts.database.transaction() as connection:
-        pool_id = connection.execute(sa.select(t.pool.c.pool_id).where(t.pool.c.pool_id > 0)).scalar_one()
     groups._do_all = counted
-    with ThreadPoolExecutor(len(asked)) as threads, groups._turns[pool_id]:
+    waiting: list[Any] = []
+    groups._waiting[POOL] = waiting  # as if a caller worked on others
+    with ThreadPoolExecutor(len(asked)) as threads:
         found = []
         for place, (numbers, batch_id, by) in enumerate(asked):
             found.append(threads.submit(scene.submit, events(numbers), batch_id, by=by))
-            wait_until(lambda place=place: len(groups._waiting[pool_id]) > place or found[-1].done())  # type: ignore[misc]
+            wait_until(lambda place=place: len(waiting) > place or found[-1].done())  # type: ignore[misc]
+        waiting.pop(0).wake()
     return found, sizes
 
 

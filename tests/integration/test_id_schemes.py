@@ -198,7 +198,7 @@ def test_a_scheme_that_is_fixed_while_a_first_batch_is_prepared_makes_it_lose(
         if fixed is None:
             late.set_id_scheme(POOL, "ORDERED")
 
-    monkeypatch.setattr("ledger.store.usage.intake.require_scheme", fixed_meanwhile)
+    monkeypatch.setattr("ledger.store.usage.prepared.require_scheme", fixed_meanwhile)
     with pytest.raises(InvalidArgumentError, match="must be ORDERED"):
         scene.submit([event(1)], "first")
     monkeypatch.undo()

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.store import registry
 from ledger.store.usage.batches import BatchIdentity, find_batch, list_batches
-from ledger.store.usage.intake import GROUPED_EVENTS, UsageStore
+from ledger.store.usage.intake import GROUPED_EVENTS
+from ledger.store.usage.prepared import Preparation
 from ledger.usage.entries import UsageContent
 from moiety import Method, Mode, batch_of, usage_batches
 from moiety.attribution import score_batches
@@ -28,7 +29,7 @@ def scene(deployment: Deployment) -> Scene:
 
 def after_preparing(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], object]) -> None:
     """Let something happen each time that a batch was prepared and is not yet recorded."""
-    prepare: Any = UsageStore._prepared
+    prepare: Any = Preparation.each
     times = iter(range(1, 100))
 
     def prepared(*given: Any) -> Any:
@@ -36,7 +37,7 @@ def after_preparing(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], ob
         happens(next(times))
         return found
 
-    monkeypatch.setattr(UsageStore, "_prepared", prepared)
+    monkeypatch.setattr(Preparation, "each", prepared)
 
 
 def next_method(scene: Scene, confidence_ppm: int) -> None:

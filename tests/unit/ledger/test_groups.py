@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from ledger.store.usage.groups import GROUP_MAX, Groups
+from ledger.store.groups import GROUP_MAX, Groups
 
 KEY: Final = 1
 
@@ -42,7 +42,7 @@ def together(doing: Doing, first: int, others: Sequence[int]) -> list[Future[int
     """The first is under way when the others come, which gather."""
     with ThreadPoolExecutor(1 + len(others)) as threads:
         asked = [threads.submit(doing.groups.do, KEY, first)]
-        wait_until(lambda: KEY in doing.groups._turns and not doing.groups._waiting[KEY])
+        wait_until(lambda: doing.groups._waiting.get(KEY) == [])
         for place, item in enumerate(others):
             asked.append(threads.submit(doing.groups.do, KEY, item))
             wait_until(lambda place=place: len(doing.groups._waiting[KEY]) == place + 1)  # type: ignore[misc]
@@ -93,12 +93,22 @@ def test_any_other_error_is_everyone_s() -> None:
 
 def test_keys_do_not_wait_for_each_other() -> None:
     doing = Doing()
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(doing.groups.do, KEY, 1)
-        wait_until(lambda: KEY in doing.groups._turns and not doing.groups._waiting[KEY])
-        other = Doing()
-        other.go.set()
-        assert doing.groups._turns[KEY].locked()
-        assert not doing.groups._turns[KEY + 1].locked()
+        wait_until(lambda: doing.groups._waiting.get(KEY) == [])
+        other = threads.submit(doing.groups.do, KEY + 1, 2)
+        wait_until(lambda: doing.groups._waiting.get(KEY + 1) == [])
         doing.go.set()
+        assert other.result() == 4
         assert slow.result() == 2
+
+
+def test_an_item_s_own_error_is_nobody_else_s() -> None:
+    def halved(items: Sequence[int]) -> list[int | Exception]:
+        return [ValueError(f"{item} is odd") if item % 2 else item // 2 for item in items]
+
+    groups = Groups(halved)
+    assert groups.do(KEY, 4) == 2
+    with pytest.raises(ValueError, match="3 is odd"):
+        groups.do(KEY, 3)
+    assert groups._waiting == {}

@@ -1,0 +1,117 @@
+"""Work of concurrent callers that is done together: a transaction that waits for the disk once, or one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from threading import Lock
+from typing import Final, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+GROUP_MAX: Final = 32
+"""Items done together: bounds a transaction, and how long one caller works for others."""
+
+
+class Groups(Generic[Item, Result]):
+    """Does items of one key together. One caller does the work of all who wait; meanwhile others gather.
+
+    Nobody waits on purpose: an item that comes alone is done alone. Each caller that waits is woken once, when its
+    item is done, or as the next one who works.
+
+    Args:
+        do_all: returns a result for each item, or the error of that item; or raises and has done nothing.
+        conflicts: errors that say that one item conflicts with another, or is at fault itself; each item is then done
+            alone. Any other error is raised for all.
+    """
+
+    def __init__(
+        self,
+        do_all: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        conflicts: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._do_all = do_all
+        self._conflicts = conflicts
+        self._guard = Lock()
+        self._waiting: dict[Hashable, list[_Asked[Item, Result]]] = {}
+        """Those who wait for a caller that works now, by key; a key without such a caller is absent."""
+
+    def do(self, key: Hashable, item: Item) -> Result:
+        """Returns the item's result, or raises its error."""
+        asked: _Asked[Item, Result] = _Asked(item)
+        with self._guard:
+            waiting = self._waiting.get(key)
+            if waiting is None:
+                self._waiting[key] = []
+            else:
+                waiting.append(asked)
+        if waiting is not None:
+            asked.wait()
+        if asked.outcome is None:
+            self._work(key, asked)
+        if isinstance(asked.outcome, _Failed):
+            raise asked.outcome.error
+        assert asked.outcome is not None  # noqa: S101  # `_work` has set it
+        return asked.outcome.result
+
+    def _work(self, key: Hashable, first: _Asked[Item, Result]) -> None:
+        with self._guard:
+            waiting = self._waiting[key]
+            group = [first, *waiting[: GROUP_MAX - 1]]
+            del waiting[: GROUP_MAX - 1]
+        try:
+            self._answer(group)
+        finally:
+            with self._guard:
+                following = waiting.pop(0) if waiting else None
+                if following is None:
+                    del self._waiting[key]
+            for each in (following, *group[1:]):
+                if each is not None:
+                    each.wake()
+
+    def _answer(self, group: Sequence[_Asked[Item, Result]]) -> None:
+        try:
+            found = self._do_all([each.item for each in group])
+        except Exception as error:  # noqa: BLE001  # it is raised where the item was asked for
+            if len(group) > 1 and isinstance(error, self._conflicts):
+                for alone in group:
+                    self._answer([alone])
+                return
+            for each in group:
+                each.outcome = _Failed(error)
+            return
+        for each, result in zip(group, found, strict=True):
+            each.outcome = _Failed(result) if isinstance(result, Exception) else _Done(result)
+
+
+class _Done(Generic[Result]):
+    __slots__ = ("result",)
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+
+class _Failed:
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Asked(Generic[Item, Result]):
+    """An item that a caller waits for: a lock that is held until then, which is much less than a `Future`."""
+
+    __slots__ = ("_held", "item", "outcome")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.outcome: _Done[Result] | _Failed | None = None
+        self._held = Lock()
+        self._held.acquire()
+
+    def wait(self) -> None:
+        self._held.acquire()
+
+    def wake(self) -> None:
+        self._held.release()

@@ -1,0 +1,227 @@
+"""Batches checked and weighed, before anything of them is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+
+from ledger.errors import LedgerError
+from ledger.store import admissions, registry
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from ledger.store.usage import limits
+from ledger.store.usage.batches import BatchIdentity
+from ledger.store.usage.claims import EventClaim
+from ledger.store.usage.id_schemes import known_scheme, require_scheme
+from ledger.store.usage.readings import Readings
+from ledger.store.usage.terms import Terms, terms_of
+from ledger.usage.batch import Batch, BoolArray, Int64Array
+from ledger.usage.entries import UsageContent, encode_positions
+from ledger.usage.format import AI_ONLY, HUMAN_AI
+from ledger.usage.ids import IdScheme
+from ledger.usage.limits import DayOfUsage
+from ledger.usage.methods import Method
+from ledger.usage.reading import Reading
+from ledger.usage.shares import first_occurrences, require_known
+from ledger.usage.weights import BatchWeights, weigh_by_month
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch as its platform sent it.
+
+    Attributes:
+        digest: the body's SHA-256.
+        written: the columns that the body was written from, if it was written here.
+    """
+
+    identity: BatchIdentity
+    method_id: str
+    body: bytes
+    digest: bytes
+    written: Batch | None
+    id_scheme: IdScheme
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch that is ready to be recorded, as it will be if none of its events is known.
+
+    Attributes:
+        accepted: (n,) the events that count.
+        claimed: their positions, ascending by id.
+        is_counted: whether its platform has a quota that it counts towards.
+        is_scheme_fixed: whether its platform's id scheme is fixed; if not, it is looked up again under the lock.
+    """
+
+    identity: BatchIdentity
+    pool: PoolRef
+    platform_id: int
+    digest: bytes
+    body: bytes
+    method: Method
+    membership_version: int | None
+    batch: Batch
+    collectives: registry.Numbered
+    accepted: BoolArray
+    claimed: Int64Array
+    weights: BatchWeights
+    is_counted: bool
+    id_scheme: IdScheme
+    is_scheme_fixed: bool
+    nearly_known: tuple[tuple[str, str], ...]
+
+    def of_free(self, free: BoolArray) -> Prepared:
+        """Returns it with only those claimed events that are free."""
+        accepted = np.zeros(len(self.batch), dtype=np.bool_)
+        accepted[self.claimed[free]] = True
+        return replace(
+            self, accepted=accepted, claimed=self.claimed[free], weights=weigh_by_month(self.batch, accepted)
+        )
+
+    def claim(self, batch_number: int) -> EventClaim:
+        """Returns the claim on its events, for its number."""
+        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed])
+
+    def content(self) -> UsageContent:
+        """Returns its content in the log."""
+        return UsageContent(
+            platform=self.identity.platform,
+            batch_id=self.identity.batch_id,
+            body_sha256=self.digest.hex(),
+            body_bytes=len(self.body),
+            method=self.method.name,
+            method_version=self.method.version,
+            membership=self.method.membership,
+            membership_version=self.membership_version,
+            id_scheme=self.id_scheme.value,
+            accepted=int(np.count_nonzero(self.accepted)),
+            duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
+            ai_only=self.weights.totals(AI_ONLY),
+            human_ai=self.weights.totals(HUMAN_AI),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What holds for a platform's batches under a method.
+
+    Attributes:
+        today: what the platform has sent, if its quota counts.
+        fixed: its id scheme; None until one is fixed.
+    """
+
+    pool: PoolRef
+    platform_id: int
+    terms: Terms
+    reading: Reading
+    today: DayOfUsage
+    now: datetime
+    fixed: IdScheme | None
+
+
+class Preparation:
+    """Prepares batches.
+
+    Attributes:
+        collectives: the numbers of collectives that it has looked up.
+        readings: how methods read the bodies of batches.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+        self.collectives = registry.CollectiveNumbers(database)
+        self.readings = Readings()
+
+    def one(self, sent: Sent) -> Prepared:
+        """Prepare a batch.
+
+        Raises:
+            InvalidInputError: an event is refused.
+            NotFoundError: the pool, method or platform is unknown.
+            QuotaError: the platform has no room left today.
+            StateError: the pool is closed, or the platform is not admitted to it.
+        """
+        (found,) = self.each([sent])
+        if isinstance(found, LedgerError):
+            raise found
+        return found
+
+    def each(self, group: Sequence[Sent]) -> list[Prepared | LedgerError]:
+        """Prepare batches of one pool; returns each, or the error that `one` would raise.
+
+        What holds for several of them is looked up once.
+        """
+        standing: dict[tuple[str, str], _Standing | LedgerError] = {}
+        with self._database.reading(shared=len(group) > 1) as connection:
+            for sent in group:
+                asked = sent.identity.platform, sent.method_id
+                if asked not in standing:
+                    standing[asked] = _or_error(self._standing, connection, sent)
+        found = []
+        for sent in group:
+            under = standing[sent.identity.platform, sent.method_id]
+            found.append(under if isinstance(under, LedgerError) else _or_error(self._prepared, sent, under))
+        return found
+
+    def _standing(self, connection: sa.Connection, sent: Sent) -> _Standing:
+        pool = registry.pool_ref(connection, sent.identity.pool)
+        platform_id = registry.platform_number(connection, sent.identity.platform)
+        terms = terms_of(connection, pool, platform_id, sent.method_id)
+        reading = self.readings.now(connection, pool, terms.method)
+        now = self._clock()
+        is_counted = terms.quota.is_counted
+        today = limits.day_of_usage(connection, platform_id, now.date()) if is_counted else DayOfUsage()
+        return _Standing(pool, platform_id, terms, reading, today, now, known_scheme(connection, pool, platform_id))
+
+    def _prepared(self, sent: Sent, under: _Standing) -> Prepared:
+        pool, platform, terms = under.pool, sent.identity.platform, under.terms
+        admissions.require_admission(pool, platform, admitted=terms.admitted)
+        terms.in_time.require_open(pool.name)
+        require_scheme(sent.id_scheme, under.fixed)
+        nearly: list[tuple[str, str]] = []
+        batch, numbered = self._parsed(under.reading, sent, nearly)
+        terms.in_time.require_in_time(batch.occurred_at, under.now)
+        terms.quota.require_room(platform, DayOfUsage(len(batch), len(sent.body)), under.today, under.now)
+        first, ascending = first_occurrences(batch)
+        return Prepared(
+            identity=sent.identity,
+            pool=pool,
+            platform_id=under.platform_id,
+            digest=sent.digest,
+            body=sent.body,
+            method=terms.method,
+            membership_version=under.reading.membership_version,
+            batch=batch,
+            collectives=numbered,
+            accepted=first,
+            claimed=ascending,
+            weights=weigh_by_month(batch, first),
+            is_counted=terms.quota.is_counted,
+            id_scheme=sent.id_scheme,
+            is_scheme_fixed=under.fixed is not None,
+            nearly_known=tuple(nearly),
+        )
+
+    def _parsed(self, reading: Reading, sent: Sent, nearly: list[tuple[str, str]]) -> tuple[Batch, registry.Numbered]:
+        batch = reading.usage(sent.body, lambda names: self.collectives.of(names).numbers > 0, sent.written, nearly)
+        numbered = self.collectives.of(batch.names)
+        require_known(batch, numbered.numbers > 0)
+        return batch, numbered
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _or_error(do: Callable[P, R], *args: P.args, **named: P.kwargs) -> R | LedgerError:
+    try:
+        return do(*args, **named)
+    except LedgerError as error:
+        return error
