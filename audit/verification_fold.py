@@ -14,6 +14,7 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at, file_finding
 from audit.history import History
 from audit.identities import Identities
+from audit.partitions import Spill
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
@@ -31,7 +32,7 @@ from audit.report import (
 )
 from audit.sample import Sample
 from audit.steps import Step
-from audit.unique_events import Spill, UniqueEvents
+from audit.unique_events import UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError

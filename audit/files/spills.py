@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkstemp
 from typing import Self
+from weakref import finalize
 
 
 class DiskSpill:
-    """Records in the files of a folder, one file for each part."""
+    """Records in one file without a name, which goes with this object, and where in it each part lies."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._file, name = mkstemp(dir=folder)
+        finalize(self, os.close, self._file)
+        Path(name).unlink()
+        self._size = 0
+        self._added: list[list[int]] = []
+        """Where the parts of each addition begin, and where the last one ends."""
 
-    def append(self, part: int, data: bytes) -> None:
-        """Add to a part."""
-        with (self._folder / str(part)).open("ab") as file:
-            file.write(data)
+    def append(self, data: memoryview, ends: Sequence[int]) -> None:
+        """Add to each part: `data` has what each gets, one after the other, up to its place in `ends`."""
+        begin = self._size
+        while len(data):
+            written = os.write(self._file, data)
+            data = data[written:]
+            self._size += written
+        self._added.append([begin, *(begin + end for end in ends)])
 
-    def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
-        """Yields a part again, in pieces of this many bytes and a shorter last one."""
-        path = self._folder / str(part)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            while chunk := file.read(chunk_bytes):
-                yield chunk
+    def read(self, part: int, chunk_bytes: int) -> Iterator[bytearray]:
+        """Yields a part again, in pieces of this many bytes and a shorter last one. Threads may read."""
+        chunk = bytearray()
+        for bounds in self._added:
+            begin, end = bounds[part], bounds[part + 1]
+            while begin < end:
+                found = os.pread(self._file, min(end - begin, chunk_bytes - len(chunk)), begin)
+                if not found:
+                    raise OSError(f"a temporary file ended at {begin} and not at {end}")
+                chunk += found
+                begin += len(found)
+                if len(chunk) == chunk_bytes:
+                    yield chunk
+                    chunk = bytearray()
+        if chunk:
+            yield chunk
 
 
 class SpillFolder:
@@ -35,7 +53,6 @@ class SpillFolder:
 
     def __init__(self, inside: Path | None = None) -> None:
         self._folder = TemporaryDirectory(prefix="moiety-verify-", dir=inside)
-        self._numbers = count()
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +62,4 @@ class SpillFolder:
 
     def new(self) -> DiskSpill:
         """Returns a new spill; may be called from threads."""
-        folder = Path(self._folder.name) / str(next(self._numbers))
-        folder.mkdir()
-        return DiskSpill(folder)
+        return DiskSpill(Path(self._folder.name))

@@ -32,11 +32,12 @@ from audit.fsck.rounds import Rounds, UnlistedRoundError
 from audit.fsck.rows import LeafRows, Row, columns_of, compare, find_row, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
+from audit.partitions import Spill
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.registry_history import RegistryHistory, RegistryView
 from audit.store.snapshot_log import SnapshotLog
-from audit.unique_events import Spill, UniqueEvents
+from audit.unique_events import UniqueEvents
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import (

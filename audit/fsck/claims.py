@@ -1,21 +1,24 @@
 """Accepted events beside the rows that say so: each is taken in once, in any order, and they are matched by id.
 
-In bounded memory however many there are: records of fixed size are partitioned by a hash of the id, and each part,
-which has all records of its ids, is matched by itself.
+In bounded memory however many there are: each part (`audit.partitions`) has all records of its ids, and is matched by
+itself.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.unique_events import Spill
+from audit.partitions import Partitions, Records, Spill, taken_from
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds
+from ledger.work import Submit, at_once
 
 LOGGED, ROW, PAGED = range(3)
 """Where a record is from: an accepted event of the log, a row of `event`, an id in a page that no batch has."""
@@ -23,17 +26,10 @@ LOGGED, ROW, PAGED = range(3)
 NOWHERE: Final = -(2**63)
 """In place of a batch's number: none is known, or no row was found."""
 
-PARTS: Final = 64
-MAX_RECORDS: Final = 2**20
-"""Records that are matched together, 32 bytes each; a larger part is partitioned again."""
-
-_SPILLED_RECORDS: Final = 2**18
-_PART_BITS: Final = 6
-_MAX_DEPTH: Final = 4
-
 _RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("value", "<i8"), ("platform", "<i4"), ("source", "<u4")])
 
-Records = npt.NDArray[Any]
+_AHEAD: Final = 2
+"""Parts that are matched before anyone asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +52,12 @@ class Matched:
 class Claims:
     """Takes in accepted events and rows, and matches them at the end.
 
-    `salt` keeps whoever chooses event ids from choosing the part of their records.
+    `salt` keeps whoever chooses event ids from choosing the part of their records; `submit` starts the work on a part.
     """
 
-    def __init__(self, new_spill: Callable[[], Spill], salt: int) -> None:
-        self._new_spill, self._salt = new_spill, np.uint64(salt)
-        self._buffer: list[Records] = []
-        self._buffered = 0
-        self._spill: Spill | None = None
+    def __init__(self, new_spill: Callable[[], Spill], salt: int, submit: Submit = at_once) -> None:
+        self._salt, self._submit = np.uint64(salt), submit
+        self._partitions = Partitions(new_spill, _RECORD, self._hash)
 
     def add(self, source: int, platform_ids: Any, ids: EventIds, values: Any) -> None:
         """Take in ids (n,) of platforms with their values, each (n,) or one for all."""
@@ -71,48 +65,17 @@ class Claims:
         halves = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
         records["high"], records["low"] = halves[:, 0], halves[:, 1]
         records["value"], records["platform"], records["source"] = values, platform_ids, source
-        self._buffer.append(records)
-        self._buffered += len(records)
-        if self._buffered >= _SPILLED_RECORDS:
-            self._spill = self._spill or self._new_spill()
-            self._spill_to(self._spill, self._taken(), depth=0)
+        self._partitions.add(records)
 
     def matched(self) -> Iterator[Matched]:
         """Yields what was taken in, matched, a part at a time. It can be asked for again."""
-        if self._spill is None:
-            rest = self._taken()
-            self._buffer = [rest]
-            yield _matched(rest)
-            return
-        self._spill_to(self._spill, self._taken(), depth=0)
-        for part in range(PARTS):
-            yield from self._part(self._spill, part, depth=0)
-
-    def _taken(self) -> Records:
-        taken = np.concatenate(self._buffer) if self._buffer else np.empty(0, dtype=_RECORD)
-        self._buffer, self._buffered = [], 0
-        return taken
-
-    def _part(self, spill: Spill, part: int, *, depth: int) -> Iterator[Matched]:
-        pieces = [np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize)]
-        if len(pieces) <= 1 or depth + 1 == _MAX_DEPTH:
-            # After so many partitions, these are few ids that occur again and again.
-            yield from (_matched(np.concatenate(pieces)) for _ in pieces[:1])
-            return
-        deeper = self._new_spill()
-        for piece in pieces:
-            self._spill_to(deeper, piece, depth=depth + 1)
-        del pieces
-        for number in range(PARTS):
-            yield from self._part(deeper, number, depth=depth + 1)
-
-    def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
-        part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
-        ordered = _taken_from(records, np.argsort(part, kind="stable"))
-        ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
-        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            if end > begin:
-                spill.append(number, ordered[begin:end].tobytes())
+        under_way: deque[Callable[[], list[Matched]]] = deque()
+        for part in self._partitions.parts():
+            under_way.append(self._submit(partial(_matched_part, part)))
+            if len(under_way) > _AHEAD:
+                yield from under_way.popleft()()
+        for wait in under_way:
+            yield from wait()
 
     def _hash(self, records: Records) -> npt.NDArray[np.uint64]:
         mixed = (records["high"] ^ self._salt) * np.uint64(0x9E3779B97F4A7C15)
@@ -128,13 +91,6 @@ def ids_of(records: Records) -> EventIds:
     return halves.view("V16").reshape(-1)
 
 
-def _taken_from(records: Records, places: npt.NDArray[np.intp]) -> Records:
-    """Returns records in another order. They move faster as plain numbers."""
-    words = records.view(np.uint64).reshape(-1, _RECORD.itemsize // 8)
-    moved: Records = words[places].view(_RECORD).reshape(-1)
-    return moved
-
-
 def _by_id(records: Records) -> Records:
     """Returns records by id, platform and source, in any order of ids.
 
@@ -145,13 +101,17 @@ def _by_id(records: Records) -> Records:
     mixed = (mixed ^ (mixed >> np.uint64(31)) ^ records["platform"].astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
     key = (mixed & ~np.uint64(3)) | records["source"]
     order = np.argsort(key)
-    ordered, sorted_key = _taken_from(records, order), key[order]
+    ordered, sorted_key = taken_from(records, order), key[order]
     alike = (sorted_key[1:] ^ sorted_key[:-1]) <= np.uint64(3)
     if (alike & _begins(ordered)[1:]).any():
-        return _taken_from(
+        return taken_from(
             records, np.lexsort((records["source"], records["platform"], records["low"], records["high"]))
         )
     return ordered
+
+
+def _matched_part(part: Callable[[], Iterator[Iterator[Records]]]) -> list[Matched]:
+    return [_matched(np.concatenate(list(pieces))) for pieces in part()]
 
 
 def _matched(records: Records) -> Matched:

@@ -25,7 +25,7 @@ from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import Row, add_extra
-from audit.unique_events import Spill
+from audit.partitions import Spill
 from ledger.store import tables as lt
 from ledger.store.database import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array

@@ -27,14 +27,6 @@ class FramingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a stream: its kind, and its body's size in bytes once decompressed."""
-
-    kind: int
-    decoded_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Framed:
     """One message of a stream: its metadata, a flatbuffer, and its body."""
 
@@ -42,6 +34,8 @@ class Framed:
     body: memoryview
     start: int
     """Where its metadata begins in the stream."""
+    end: int
+    """Where the next message begins."""
 
     @property
     def kind(self) -> int:
@@ -54,18 +48,33 @@ class Framed:
             raise FramingError("a message has no header")
         return header.table(1) if self.kind == DICTIONARY_BATCH else header
 
+    def decoded_bytes(self) -> int:
+        """The size of its body once decompressed.
 
-def messages(stream: bytes) -> Iterator[Message]:
-    """The messages of a stream, up to its end mark or its end.
+        Raises:
+            FramingError: its buffers are not in its body.
+        """
+        body, batch = self.body, self.batch()
+        if batch is None or batch.table(3) is None:
+            return len(body)
+        total = 0
+        for offset, length in batch.structs(2, "<qq"):
+            if length:
+                if not 0 <= offset <= offset + length <= len(body):
+                    raise FramingError("a buffer passes the end of its body")
+                (stated,) = _unpack("<q", body, offset)
+                total += length if stated == -1 else stated
+                if stated < -1:
+                    raise FramingError("a compressed buffer states a negative size")
+        return total
+
+
+def framed(stream: bytes) -> Iterator[Framed]:
+    """Yields the messages of a stream, up to its end mark or its end.
 
     Raises:
         FramingError: a message is not well framed.
     """
-    return (Message(each.kind, _decoded_bytes(each)) for each in framed(stream))
-
-
-def framed(stream: bytes) -> Iterator[Framed]:
-    """Yields the same, as raw messages of the stream."""
     place = 0
     while place < len(stream):
         mark, metadata_bytes = _unpack("<Ii", stream, place)
@@ -83,26 +92,11 @@ def framed(stream: bytes) -> Iterator[Framed]:
         body_start = place + metadata_bytes
         if body_bytes < 0 or body_start + body_bytes > len(stream):
             raise FramingError("a message's body passes the end")
-        yield Framed(metadata, memoryview(stream)[body_start : body_start + body_bytes], place)
-        place = body_start + body_bytes
+        end = body_start + body_bytes
+        yield Framed(metadata, memoryview(stream)[body_start:end], place, end)
+        place = end
     if place != len(stream):
         raise FramingError("bytes follow the end of the stream")
-
-
-def _decoded_bytes(message: Framed) -> int:
-    body, batch = message.body, message.batch()
-    if batch is None or batch.table(3) is None:
-        return len(body)
-    total = 0
-    for offset, length in batch.structs(2, "<qq"):
-        if length:
-            if not 0 <= offset <= offset + length <= len(body):
-                raise FramingError("a buffer passes the end of its body")
-            (stated,) = _unpack("<q", body, offset)
-            total += length if stated == -1 else stated
-            if stated < -1:
-                raise FramingError("a compressed buffer states a negative size")
-    return total
 
 
 @dataclass(frozen=True, slots=True)

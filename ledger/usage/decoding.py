@@ -24,11 +24,11 @@ from ledger.usage.arrow_stream import (
     RECORD_BATCH,
     SCHEMA,
     FramingError,
-    messages,
+    framed,
 )
 from ledger.usage.batch import Batch, EventIds, Int64Array, events_at
 from ledger.usage.format import MAX_BODY_BYTES, MAX_DECODED_BYTES, MAX_EVENTS, MAX_SHARES, MAX_VIOLATIONS
-from ledger.usage.validity import null_counts, with_nulls_uncounted
+from ledger.usage.validity import Levels, levels_of, null_counts, with_nulls_uncounted
 
 _ID_BYTES: Final = 16
 _MODE_MAX: Final = 255
@@ -90,28 +90,27 @@ def _decode(body: bytes, kind: Kind) -> pa.RecordBatch:
     _require_body_size(body)
     # 2. Framing: a schema, at most one dictionary, a record batch; and the size that decoding would need.
     try:
-        found = list(messages(body))
+        found = list(framed(body))
+        _require_framing([message.kind for message in found])
+        decoded_bytes = sum(message.decoded_bytes() for message in found)
     except FramingError as error:
         raise _refuse("arrow_stream", f"is not an Arrow IPC stream: {error}") from None
-    _require_framing([message.kind for message in found])
-    decoded_bytes = sum(message.decoded_bytes for message in found)
     if decoded_bytes > MAX_DECODED_BYTES:
         raise _refuse("arrow_stream", f"decodes to {decoded_bytes:,} bytes, more than {MAX_DECODED_BYTES:,}")
     # 3. Decoding, and every offset, index and UTF-8 sequence.
     try:
+        levels = _checked_schema(body[: found[0].end], kind)
+        counted = pa.py_buffer(with_nulls_uncounted(body, found, levels))
         # On this thread alone: there are several callers, and more threads for one batch cost a tenth of the time.
-        schema = pa.ipc.read_schema(pa.py_buffer(body))
-        _require_schema(schema, kind)
-        counted = pa.py_buffer(with_nulls_uncounted(body, schema))
         with pa.ipc.open_stream(counted, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
             record_batch = reader.read_next_batch()
             record_batch.validate(full=True)
+        # 4. Nulls as many as it says: in the one column that may have any, the second; in others they are refused.
+        nulls, said = record_batch.column("work_id").null_count, null_counts(found[-1])[1]
     except FramingError as error:
         raise _refuse("arrow_stream", f"is not an Arrow IPC stream: {error}") from None
     except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError) as error:
         raise _refuse("arrow_stream", f"is not valid Arrow: {_one_line(error)}") from None
-    # 4. Nulls as many as it says: in the one column that may have any, the second; in others they are refused later.
-    nulls, said = record_batch.column("work_id").null_count, null_counts(body)[1]
     if nulls != said:
         raise _refuse("work_id", f"is said to hold {said} nulls, and its validity bitmap has {nulls}")
     # 5. Size in events.
@@ -156,6 +155,30 @@ def _require_names(count: int, kind: Kind) -> None:
 
 def _one_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+_SCHEMA_BYTES: Final = 2**14
+"""The longest schema whose check is remembered; ours has about a kilobyte."""
+
+
+def _checked_schema(message: bytes, kind: Kind) -> Levels:
+    """Returns the levels of the columns under a schema, after its check.
+
+    Raises:
+        InvalidInputError: it is not that of such a batch.
+        pa.ArrowException: it is none.
+    """
+    return (_remembered_schema if len(message) <= _SCHEMA_BYTES else _read_schema)(message, kind)
+
+
+def _read_schema(message: bytes, kind: Kind) -> Levels:
+    schema = pa.ipc.read_schema(pa.py_buffer(message))
+    _require_schema(schema, kind)
+    return levels_of(schema)
+
+
+_remembered_schema = lru_cache(maxsize=16)(_read_schema)
+"""The batches of a platform have one schema, down to the byte."""
 
 
 def _require_schema(schema: pa.Schema, kind: Kind) -> None:
@@ -303,7 +326,7 @@ class _Columns:
         _require_names(len(dictionary), self._kind)
         if dictionary.null_count:
             raise _refuse(column, "the dictionary must not contain nulls")
-        size, most = pc.sum(pc.binary_length(dictionary)).as_py() or 0, self._kind.max_names * self._kind.max_name_bytes
+        size, most = _text_bytes(dictionary), self._kind.max_names * self._kind.max_name_bytes
         if size > most:
             raise _refuse(column, f"the dictionary has {size} bytes of ids, more than {most}")
         _, offsets, text = dictionary.buffers()
@@ -321,8 +344,7 @@ def _named(names: tuple[str, ...], index: npt.NDArray[np.int32]) -> tuple[tuple[
 
     The others mean nothing, so nothing that comes after this asks for them or pays for them.
     """
-    used = np.zeros(len(names), dtype=np.bool_)
-    used[index] = True
+    used = np.bincount(index, minlength=len(names)) > 0  # two and a half times as fast as assigning to a mask
     if used.all():
         return names, index
     place = np.cumsum(used, dtype=np.int32) - np.int32(1)
@@ -343,6 +365,14 @@ def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
     """Returns the names, and whether they are all different."""
     names = tuple(dictionary.to_pylist())
     return names, len(set(names)) == len(names)
+
+
+def _text_bytes(column: pa.StringArray) -> int:
+    """The bytes of all texts of a column without nulls."""
+    if not len(column):
+        return 0
+    offsets = np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1, offset=4 * column.offset)
+    return int(offsets[-1]) - int(offsets[0])
 
 
 def _plain_text(column: pa.Array, field: str) -> pa.StringArray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import unique_events
+from audit import partitions
 from audit.unique_events import UniqueEvents
 from tests.support.memory_spill import MemorySpill
 
@@ -21,8 +21,8 @@ def test_a_conflict_is_the_first_that_a_plain_set_finds(
     batches: list[tuple[str, list[int]]], wrong: int, room: int, salt: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unique_events, "MAX_RECORDS", room)
-        patch.setattr(unique_events, "SPILLED_RECORDS", room)
+        patch.setattr(partitions, "MAX_RECORDS", room)
+        patch.setattr(partitions, "SPILLED_RECORDS", room)
         events, seen, placed = UniqueEvents(MemorySpill, salt), set[tuple[str, int]](), 0
         expected = None
         for leaf, (platform, numbers) in enumerate(batches):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 
 class MemorySpill:
     def __init__(self) -> None:
-        self._parts: dict[int, bytearray] = {}
+        self._parts: defaultdict[int, bytearray] = defaultdict(bytearray)
 
-    def append(self, part: int, data: bytes) -> None:
-        self._parts.setdefault(part, bytearray()).extend(data)
+    def append(self, data: memoryview, ends: Sequence[int]) -> None:
+        begin = 0
+        for part, end in enumerate(ends):
+            self._parts[part] += data[begin:end]
+            begin = end
 
     def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
-        data = bytes(self._parts.get(part, b""))
+        data = bytes(self._parts[part])
         for at in range(0, len(data), chunk_bytes):
             yield data[at : at + chunk_bytes]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from audit.fsck import claims
+from audit import partitions
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, ids_of
 from tests.support.memory_spill import MemorySpill
 
@@ -32,8 +32,8 @@ def matched(found: Claims) -> tuple[list[tuple[int, int, int, int]], list[tuple[
 
 @pytest.mark.parametrize("spilled", [10**6, 50])
 def test_each_event_has_its_row_and_each_row_its_event(spilled: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_SPILLED_RECORDS", spilled)
-    monkeypatch.setattr(claims, "MAX_RECORDS", 8)
+    monkeypatch.setattr(partitions, "SPILLED_RECORDS", spilled)
+    monkeypatch.setattr(partitions, "MAX_RECORDS", 8)
     chance = random.Random(18)
     accepted = {(chance.choice(PLATFORMS), chance.randrange(600)): leaf for leaf in range(300)}
     rows = {key: chance.randrange(9) for key in accepted if chance.random() < 0.9}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit import unique_events
+from audit import partitions
 from audit.unique_events import Conflict, UniqueEvents
 from tests.support.memory_spill import MemorySpill
 
@@ -61,8 +61,8 @@ def test_what_memory_has_no_room_for_is_spilled_and_checked_all_the_same(
     distinct: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One event again and again is parted to the last depth, many events fill every part.
-    monkeypatch.setattr(unique_events, "MAX_RECORDS", 1000)
-    monkeypatch.setattr(unique_events, "SPILLED_RECORDS", 1000)
+    monkeypatch.setattr(partitions, "MAX_RECORDS", 1000)
+    monkeypatch.setattr(partitions, "SPILLED_RECORDS", 1000)
     for wrong in (False, True):
         events, seen = unique(), set[int]()
         for leaf in range(60):

@@ -15,7 +15,7 @@ import pytest
 
 from ledger.errors import InvalidInputError
 from ledger.registry import NANO
-from ledger.usage.arrow_stream import messages
+from ledger.usage import arrow_stream
 from ledger.usage.decoding import read_columns
 from ledger.usage.format import (
     AI_ONLY,
@@ -604,12 +604,15 @@ def test_frames_are_refused_for_what_is_wrong_with_them() -> None:
 def test_a_message_is_measured_by_what_it_decodes_to(compression: str) -> None:
     """Of n events: 16 n of ids, 8 n of times and of units, n of modes, three times 4 (n + 1) of offsets."""
     batch = record_batch(some_events(1000))
-    plain, packed = list(messages(stream(batch))), list(messages(stream(batch, compression=compression)))
+    plain, packed = (
+        list(arrow_stream.framed(stream(batch))),
+        list(arrow_stream.framed(stream(batch, compression=compression))),
+    )
     assert [message.kind for message in plain] == [message.kind for message in packed] == [1, 2, 3]
     buffers = 16_000 + 4_004 + 8_000 + 8_000 + 1_000 + 4_004 + 4_004
     bitmap = 125  # no event has a work id
-    assert packed[2].decoded_bytes == buffers + bitmap
-    assert 0 <= plain[2].decoded_bytes - packed[2].decoded_bytes < 64 * 16  # padding
+    assert packed[2].decoded_bytes() == buffers + bitmap
+    assert 0 <= plain[2].decoded_bytes() - packed[2].decoded_bytes() < 64 * 16  # padding
 
 
 # What states more than it is.
@@ -663,9 +666,9 @@ def test_a_buffer_that_stays_uncompressed_in_a_compressed_stream_is_measured_and
     metadata = with_length(metadata, offset=0, was=range(65, 128), length=len(as_they_are))
     body = joined([schema, dictionary, (metadata, as_they_are + content[len(as_they_are) :])])
     assert events_in(parse_batch(body)) == DENSE
-    *_, whole = messages(stream(record_batch(DENSE), compression="zstd"))
-    *_, in_part = messages(body)
-    assert in_part.decoded_bytes == whole.decoded_bytes + 8  # with the -1 itself, which is as they are too
+    *_, whole = arrow_stream.framed(stream(record_batch(DENSE), compression="zstd"))
+    *_, in_part = arrow_stream.framed(body)
+    assert in_part.decoded_bytes() == whole.decoded_bytes() + 8  # with the -1 itself, which is as they are too
 
 
 @pytest.mark.usefixtures("arrow_is_not_asked")

@@ -1,0 +1,121 @@
+"""Records of fixed size, partitioned by a hash of what identifies them, in bounded memory however many there are.
+
+Each part has all records with its hashes, in the order in which they came, and is looked at by itself. What memory has
+no room for is spilled; a part that is still too large is partitioned again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.usage.repeats import UInt64Array
+
+PARTS: Final = 64
+
+MAX_RECORDS: Final = 2**20
+"""Records of a part that are looked at together; a larger part is partitioned again."""
+
+SPILLED_RECORDS: Final = 2**18
+"""Records that are buffered before they are spilled: as many as fit in a processor's cache."""
+
+_PART_BITS: Final = 6
+_MAX_DEPTH: Final = 4
+
+Records = npt.NDArray[Any]
+
+
+class Spill(Protocol):
+    """Where records go that do not fit in memory: bytes, by part; each part is read back in order."""
+
+    def append(self, data: memoryview, ends: Sequence[int]) -> None:
+        """Add to each part: `data` has what each gets, one after the other, up to its place in `ends`."""
+
+    def read(self, part: int, chunk_bytes: int) -> Iterator[bytes | bytearray]:
+        """Yields a part again, in pieces of this many bytes and a shorter last one. Threads may read."""
+
+
+class Partitions:
+    """Takes in records, and gives them back by part.
+
+    `hashed` gives (n,) hashes of (n,) records of `dtype`, whose size is a whole number of 64-bit words.
+    """
+
+    def __init__(
+        self,
+        new_spill: Callable[[], Spill],
+        dtype: np.dtype[Any],
+        hashed: Callable[[Records], UInt64Array],
+        *,
+        depth: int = 0,
+    ) -> None:
+        self._new_spill, self._dtype, self._hashed, self._depth = new_spill, dtype, hashed, depth
+        self._buffer: Records = np.empty(0, dtype=dtype)
+        self._buffered = 0
+        self._spill: Spill | None = None
+
+    def add(self, records: Records) -> None:
+        """Take in (n,) records."""
+        while len(records):
+            if not len(self._buffer):
+                self._buffer = np.empty(SPILLED_RECORDS, dtype=self._dtype)
+            taken, records = np.split(records, [len(self._buffer) - self._buffered])
+            self._buffer[self._buffered : self._buffered + len(taken)] = taken
+            self._buffered += len(taken)
+            if self._buffered == len(self._buffer):
+                self._flush()
+
+    def parts(self) -> Sequence[Callable[[], Iterator[Iterator[Records]]]]:
+        """Returns what reads each part, which threads may do at the same time, and again.
+
+        A part comes as one or more smaller ones, each in one piece. Only one of a few keys that occur again and again
+        has several pieces.
+        """
+        if self._spill is None:
+            return [lambda: iter([iter([self._buffer[: self._buffered]])])]
+        self._flush()
+        return [partial(self._part, self._spill, number) for number in range(PARTS)]
+
+    def _part(self, spill: Spill, number: int) -> Iterator[Iterator[Records]]:
+        pieces = (np.frombuffer(data, self._dtype) for data in spill.read(number, MAX_RECORDS * self._dtype.itemsize))
+        first, second = next(pieces, None), next(pieces, None)
+        if first is None:
+            return
+        if second is None:
+            yield iter([first])
+            return
+        if self._depth + 1 == _MAX_DEPTH:
+            yield _chained(first, second, pieces)
+            return
+        deeper = Partitions(self._new_spill, self._dtype, self._hashed, depth=self._depth + 1)
+        for piece in _chained(first, second, pieces):
+            deeper.add(piece)
+        for part in deeper.parts():
+            yield from part()
+
+    def _flush(self) -> None:
+        records, self._buffered = self._buffer[: self._buffered], 0
+        shift = np.uint64(64 - _PART_BITS * (self._depth + 1))
+        part = ((self._hashed(records) >> shift) % np.uint64(PARTS)).astype(np.uint8)
+        # A stable sort, so that each part stays in order.
+        ordered = taken_from(records, np.argsort(part, kind="stable"))
+        ends = np.cumsum(np.bincount(part, minlength=PARTS)) * self._dtype.itemsize
+        self._spill = self._spill or self._new_spill()
+        self._spill.append(ordered.view(np.uint8).data, ends.tolist())
+
+
+def taken_from(records: Records, places: npt.NDArray[np.intp]) -> Records:
+    """Returns records in another order. They move faster as plain numbers."""
+    words = records.view(np.uint64).reshape(-1, records.dtype.itemsize // 8)
+    moved: Records = words[places].view(records.dtype).reshape(-1)
+    return moved
+
+
+def _chained(first: Records, second: Records, rest: Iterator[Records]) -> Iterator[Records]:
+    yield first
+    yield second
+    yield from rest
