@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from audit.findings import at
-from audit.reader import LogReader, checked_body
+from audit.reader import require_hash
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import UsageContent, decode_positions
@@ -24,15 +25,15 @@ class WeighedBatch(NamedTuple):
     weights: BatchWeights
 
 
-def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
-    """Returns the batch in a usage leaf's body with its weights. Reads nothing else, so it can run in a thread."""
-    batch, accepted = accepted_batch(log, leaf_index, content, reading)
+def weighed_batch(read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
+    """Returns the batch in a usage leaf's body, which `read` gives, with its weights. It can run in a thread."""
+    batch, accepted = accepted_batch(read(), leaf_index, content, reading)
     return WeighedBatch(batch, accepted, weigh_by_month(batch, accepted))
 
 
-def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
+def accepted_batch(body: bytes, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
     """Returns the batch in a usage leaf's body, and which of its events were accepted."""
-    body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
+    require_hash(leaf_index, "body_sha256", content.body_sha256, body)
     at(leaf_index).same("body_bytes", content.body_bytes, len(body))
     try:
         batch = reading.usage(body)

@@ -24,7 +24,7 @@ from audit.declared import Declared
 from audit.findings import Finding, FoundError, at, noting, raise_finding
 from audit.income_fold import IncomeFold
 from audit.progress import Progress
-from audit.reader import LogReader, checked_body
+from audit.reader import LogReader, checked_body, found_body
 from audit.reviews import Reviews
 from audit.scheduled import Scheduled
 from audit.steps import Step
@@ -91,6 +91,8 @@ class PoolFold:
     """Advanced to the size that each act names."""
     submit: Submit = at_once
     ahead: int = 0
+    reads_first: bool = False
+    """Whether a batch's body is read before the work on it starts, and not by it: a connection is one thread's."""
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
@@ -99,6 +101,8 @@ class PoolFold:
     """Called with findings about who acted, which change nothing of what follows from a leaf."""
     note: Callable[[Finding], None] = raise_finding
     """Called with all other findings. If it returns, the fold goes on with what the log claims."""
+    spoil: Callable[[Leaf[Any], Finding], None] | None = None
+    """Called with what is found in a batch, which may be some leaves later. If None, `note` is."""
     move: Callable[[int, Sequence[Transfer]], None] | None = None
     """Called with what each leaf moves. If None, transfers are compared with the log's journal."""
     frontier: Frontier = field(default_factory=Frontier)
@@ -193,8 +197,7 @@ class PoolFold:
     def settle(self) -> None:
         """Take in all batches that are in progress."""
         while self._under_way:
-            with self.noting():
-                self._settle_oldest()
+            self._settle_oldest()
 
     def earliest(self, finding: Finding) -> Finding:
         """Returns the first in the log among a finding and those of the batches in progress."""
@@ -593,14 +596,25 @@ class PoolFold:
         """Weigh a usage leaf again from its body, and check its totals."""
         # How to read it is looked up here, in the one thread; the body is read by whichever thread does the work.
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
-        self._under_way.append((leaf, self.submit(partial(weighed_batch, self.log, leaf.index, leaf.content, reading))))
+        read: Callable[[], bytes] = partial(found_body, self.log, leaf.index, "body_sha256", leaf.content.body_sha256)
+        if self.reads_first:
+            read = at_once(read)
+        self._under_way.append((leaf, self.submit(partial(weighed_batch, read, leaf.index, leaf.content, reading))))
         while len(self._under_way) > self.ahead:
-            with self.noting():
-                self._settle_oldest()
+            self._settle_oldest()
 
     def _settle_oldest(self) -> None:
         leaf, wait = self._under_way.popleft()
-        content, weighed = leaf.content, wait()
+        try:
+            self._take_batch(leaf, wait())
+        except FoundError as found:
+            if self.spoil is None:
+                self.note(found.finding)
+            else:
+                self.spoil(leaf, found.finding)
+
+    def _take_batch(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+        content = leaf.content
         with self.noting():
             at(leaf.index).same("accepted", content.accepted, int(np.count_nonzero(weighed.accepted)))
         self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
@@ -624,7 +638,8 @@ class PoolFold:
         self.retracted[content.batch_leaf] |= positions
         if counts:
             reading = self.declared.reading(self.log, content.batch_leaf, original)
-            batch, accepted = accepted_batch(self.log, content.batch_leaf, original, reading)
+            body = found_body(self.log, content.batch_leaf, "body_sha256", original.body_sha256)
+            batch, accepted = accepted_batch(body, content.batch_leaf, original, reading)
             taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
             at(leaf.index).same("positions never accepted", never.tolist(), [])

@@ -38,16 +38,29 @@ class LogReader(BodyReader, Protocol):
         """What the journal says that a leaf moved, in order."""
 
 
+def found_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
+    """Returns what lies under the hash that a leaf names in a field of its entry; it may have another hash.
+
+    Raises:
+        FoundError: there is no such body.
+    """
+    try:
+        return log.body(bytes.fromhex(digest))
+    except NotFoundError:
+        raise at(leaf_index).error(figure, digest, "no body has this hash") from None
+
+
+def require_hash(leaf_index: int, figure: str, digest: str, body: bytes) -> None:
+    """Check that a body has the hash that a leaf names."""
+    at(leaf_index).same(figure, digest, sha256(body).hexdigest())
+
+
 def checked_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
     """Returns the body that a leaf commits to in a field of its entry.
 
     Raises:
         FoundError: there is no such body, or it has another hash.
     """
-    here = at(leaf_index)
-    try:
-        body = log.body(bytes.fromhex(digest))
-    except NotFoundError:
-        raise here.error(figure, digest, "no body has this hash") from None
-    here.same(figure, digest, sha256(body).hexdigest())
+    body = found_body(log, leaf_index, figure, digest)
+    require_hash(leaf_index, figure, digest, body)
     return body

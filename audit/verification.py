@@ -14,12 +14,13 @@ from audit.consequence import Consequences
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at, file_finding
+from audit.means import Means
 from audit.named import Named, named_in
 from audit.progress import Progress
 from audit.report import Report
 from audit.signatures import Trust, signed_by, signers_of
 from audit.steps import Step
-from audit.verification_fold import Means, RoundPlace, Scene, check_leaves, check_registry_leaves
+from audit.verification_fold import RoundPlace, Scene, check_leaves, check_registry_leaves
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import (

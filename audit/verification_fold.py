@@ -14,7 +14,7 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at, file_finding
 from audit.history import History
 from audit.identities import Identities
-from audit.partitions import Spill
+from audit.means import Means
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
@@ -30,7 +30,6 @@ from audit.report import (
     in_step,
     warnings_of,
 )
-from audit.sample import Sample
 from audit.steps import Step
 from audit.unique_events import UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
@@ -43,7 +42,6 @@ from ledger.log.merkle import root
 from ledger.log.origins import REGISTRY_LOG
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
-from ledger.work import Submit, at_once
 from payout.calculation import pot_of
 from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
@@ -53,21 +51,6 @@ from payout.splits import SplitContent
 from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a verification needs from the machine: space for records, and threads or a substitute.
-
-    `submit` is how work is started; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents`.
-    """
-
-    new_spill: Callable[[], Spill]
-    submit: Submit = at_once
-    ahead: int = 0
-    salt: int = 0
-    sample: Sample | None = None
-    """Draws from the events that are weighed."""
 
 
 @dataclass(frozen=True, slots=True)

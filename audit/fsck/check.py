@@ -12,8 +12,8 @@ read before too, to know where rounds end. What is found to be wrong may be look
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from audit.fsck.rounds import Rounds, UnlistedRoundError
 from audit.fsck.rows import LeafRows, Row, columns_of, compare, find_row, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
-from audit.partitions import Spill
+from audit.means import Means
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.registry_history import RegistryHistory, RegistryView
@@ -65,7 +65,7 @@ def check_pool(
     pool: PoolRef,
     registry: Registry,
     bodies: Bodies,
-    new_spill: Callable[[], Spill],
+    means: Means,
     *,
     history: RegistryHistory | None = None,
     every: bool = False,
@@ -73,14 +73,14 @@ def check_pool(
     """Check every table of a pool; yields progress and returns the report.
 
     `history` is the registry's, which checks of several pools share. The connection's transaction must see one state
-    throughout. `new_spill` provides space for records of events; `every` says whether the report lists all findings.
+    throughout, and is used by this thread alone. `every` says whether the report lists all findings.
     """
     history = history or registry_history(connection, bodies)
     read_by_index(connection)
 
     def anew(*, search_rounds: bool) -> _PoolCheck:
         report = CheckReport(pool.name, every=every)
-        return _PoolCheck(connection, pool, registry, bodies, new_spill, report, history, search_rounds=search_rounds)
+        return _PoolCheck(connection, pool, registry, bodies, means, report, history, search_rounds=search_rounds)
 
     check = anew(search_rounds=False)
     try:
@@ -99,7 +99,7 @@ class _PoolCheck:
         pool: PoolRef,
         registry: Registry,
         bodies: Bodies,
-        new_spill: Callable[[], Spill],
+        means: Means,
         report: CheckReport,
         history: RegistryHistory,
         *,
@@ -114,21 +114,29 @@ class _PoolCheck:
         self._fold = PoolFold(
             self._log,
             RegistryView(history),
+            submit=means.submit,
+            ahead=means.ahead,
+            reads_first=True,
             observe=self._see,
-            observe_retraction=self._see,
+            observe_retraction=self._see_retraction,
             refuse=self._take_in,
+            spoil=self._spoil,
             move=self._move,
         )
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
-        self._events = StoredEvents(connection, pool_id, self.report, new_spill)
+        self._events = StoredEvents(connection, pool_id, self.report, means)
         self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
-        self._unique = UniqueEvents(new_spill, secrets.randbits(64))
+        self._unique = UniqueEvents(means.new_spill, means.salt, means.submit)
         self._find = partial(find_row, connection, pool_id)
         self._doubtful: list[int] = []
         """Leaves whose weights could not be recomputed."""
-        self._weighed: WeighedBatch | None = None
+        self._batch_rows: dict[int, list[Row]] = {}
+        """By leaf, the rows of batches that are still weighed."""
+        self._seen: deque[tuple[Leaf[UsageContent], WeighedBatch | None]] = deque()
+        """Batches that were weighed, or could not be, in the order of the log."""
+        self._taken_back: WeighedBatch | None = None
         self._transfers: Sequence[Transfer] = ()
 
     def run(self) -> Generator[Progress, None, None]:
@@ -146,7 +154,7 @@ class _PoolCheck:
 
     def _follow(self, row: Row) -> None:
         index, entry = row["leaf_index"], row["entry"]
-        self._weighed, self._transfers = None, []
+        self._taken_back, self._transfers = None, []
         self._rounds.end_at(index, self._doubtful)
         leaf = self._folded(EncodedLeaf(index, entry, leaf_hash(entry)))
         if leaf is None:
@@ -159,7 +167,7 @@ class _PoolCheck:
             case PoolContent():
                 check_pool_row(self._connection, self._pool, leaf, self.report)
             case UsageContent():
-                self._follow_batch(leaf, stored[lt.batch.name])
+                self._batch_rows[index] = stored[lt.batch.name]
             case RetractionContent():
                 self._follow_retraction(leaf, stored[lt.retraction.name])
         touched = {account for each in self._transfers for account in (each.from_account, each.to_account)}
@@ -172,6 +180,7 @@ class _PoolCheck:
         for projection in PROJECTIONS:
             name = projection.table.name
             compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
+        self._follow_batches()
 
     def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
         """Take in the leaf. Returns None if what follows from it and from later leaves cannot be told."""
@@ -182,8 +191,11 @@ class _PoolCheck:
             self._take_in(found.finding)
             if self._fold.frontier.size == encoded.index or not isinstance(content, UsageContent | RetractionContent):
                 return None
-            self._doubtful.append(encoded.index)
-            return self._fold.read(encoded)
+            leaf = self._fold.read(encoded)
+            self._doubtful.append(leaf.index)
+            if isinstance(content, UsageContent):
+                self._seen.append((leaf, None))
+            return leaf
 
     def _take_in(self, finding: Finding) -> None:
         if not self._bodies.takes(finding):
@@ -191,14 +203,28 @@ class _PoolCheck:
             key = f"{finding.where.log} leaf_index={finding.where.leaf_index}{line}".strip()
             self.report.add(lt.leaf.name, key, finding.figure, finding.claimed, finding.expected)
 
-    def _see(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:
-        self._weighed = weighed
+    def _see(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+        self._seen.append((leaf, weighed))
+
+    def _spoil(self, leaf: Leaf[Any], finding: Finding) -> None:
+        self._take_in(finding)
+        self._doubtful.append(leaf.index)
+        self._seen.append((leaf, None))
+
+    def _see_retraction(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+        self._taken_back = weighed
 
     def _move(self, _leaf_index: int, transfers: Sequence[Transfer]) -> None:
         self._transfers = transfers
 
-    def _follow_batch(self, leaf: Leaf[UsageContent], rows: list[Row]) -> None:
-        content, weighed = leaf.content, self._weighed
+    def _follow_batches(self) -> None:
+        """Check what follows from the batches that were weighed since the last time."""
+        while self._seen:
+            leaf, weighed = self._seen.popleft()
+            self._follow_batch(leaf, self._batch_rows.pop(leaf.index), weighed)
+
+    def _follow_batch(self, leaf: Leaf[UsageContent], rows: list[Row], weighed: WeighedBatch | None) -> None:
+        content = leaf.content
         number: int | None = rows[0]["batch_number"] if len(rows) == 1 else None
         if number is not None:
             self._numbers.add_batch(leaf.index, number)
@@ -222,17 +248,19 @@ class _PoolCheck:
             return
         (row,) = rows
         self._numbers.add_retraction(leaf.index, leaf.content.batch_leaf, row["batch_number"])
-        if self._weighed is None:
+        if self._taken_back is None:
             self._numbers.unfollowed.add(row["weights_number"])
             return
         (encoded,) = self._log.leaves(leaf.content.batch_leaf, leaf.content.batch_leaf + 1)
         usage: UsageContent = self._fold.read(encoded).content
         owner = Owner(lt.retraction.name, shown_row(row, key_of(lt.retraction)), "weights_number")
-        self._weights.check(owner, leaf.index, usage, self._weighed, row["weights_number"])
+        self._weights.check(owner, leaf.index, usage, self._taken_back, row["weights_number"])
 
     # Rows that are left.
 
     def _finish(self) -> None:
+        self._fold.settle()
+        self._follow_batches()
         check_turns(self._connection, self._pool.pool_id, self.report)
         size = self._walk.finish()
         unfollowed = self.report.unfollowed_from

@@ -7,10 +7,9 @@ are compared batch by batch. Rows are read once, after the log, in the order in 
 
 from __future__ import annotations
 
-import secrets
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import Row, add_extra
-from audit.partitions import Spill
+from audit.means import Means
 from ledger.store import tables as lt
 from ledger.store.database import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
@@ -35,14 +34,12 @@ from ledger.usage.pages import EventIds, Page, known_among, unpacked
 class StoredEvents:
     """A pool's rows of `event` and its pages of events."""
 
-    def __init__(
-        self, connection: sa.Connection, pool_id: int, report: CheckReport, new_spill: Callable[[], Spill]
-    ) -> None:
+    def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport, means: Means) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
         dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
         self._pages = NumberedRows(connection, pool_id, lt.claim_page)
-        self._claims = Claims(new_spill, secrets.randbits(64))
+        self._claims = Claims(means.new_spill, means.salt, means.submit)
         self._batches = _Batches()
         self._unchecked = array("q")
         self._orphans: list[Row] = []

@@ -72,6 +72,7 @@ class Rounds:
     def end_at(self, leaf_index: int, doubtful: list[int]) -> None:
         """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""
         for leaf in self._ends.pop(leaf_index, []):
+            self._fold.settle()
             content = leaf.content
             if not any(content.usage_start <= place < content.end for place in doubtful):
                 try:

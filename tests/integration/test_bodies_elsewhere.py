@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, read_registry
+from audit.means import Means
 from ledger.errors import InvalidInputError, StoreUnavailableError
 from ledger.store import registry
 from ledger.store import tables as t
@@ -99,7 +100,7 @@ def rows(database: Database, table: sa.Table) -> list[sa.Row[tuple[object, ...]]
 def checked(database: Database, objects: Objects) -> CheckReport:
     with database.snapshot() as connection, SpillFolder() as spills:
         found = read_registry(connection)
-        return report_of(check_pool(connection, found.pools[0], found, Bodies(objects), spills.new))
+        return report_of(check_pool(connection, found.pools[0], found, Bodies(objects), Means(spills.new)))
 
 
 def digest_of(database: Database, batch_id: str) -> bytes:

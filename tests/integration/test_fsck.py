@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, numbered, read_registry
+from audit.means import Means
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.bodies import Bodies
@@ -286,7 +287,7 @@ def test_what_is_written_while_a_check_goes_on_does_not_disturb_it(scene: Scene,
     database = Database(shared_database_url, connections=1)
     with database.snapshot() as connection, SpillFolder() as spills:
         registry = read_registry(connection)
-        steps = check_pool(connection, registry.pools[0], registry, Bodies(), spills.new)
+        steps = check_pool(connection, registry.pools[0], registry, Bodies(), Means(spills.new))
         size = next(steps).leaf_total
         scene.submit([event(number) for number in range(100, 103)], "meanwhile")
         scene.pay_in(100, "meanwhile")
@@ -303,7 +304,7 @@ def found_in(connection: sa.Connection, registry: Registry, pool: str) -> int:
     (ref,) = [ref for ref in read_registry(connection).pools if ref.name == pool]
     strays = CheckReport()
     with SpillFolder() as spills:
-        report = report_of(check_pool(connection, ref, registry, Bodies(), spills.new))
+        report = report_of(check_pool(connection, ref, registry, Bodies(), Means(spills.new)))
     list(check_strays(connection, registry, strays))
     return report.finding_count + strays.finding_count
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from audit.files.archives import open_files
 from audit.files.spills import SpillFolder
+from audit.means import Means
 from audit.progress import Progress
 from audit.report import Report
 from audit.verification import Asked, verify
-from audit.verification_fold import Means
 from ledger.files.layout import Files
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, check_strays, read_registry, registry_history
+from audit.means import Means
 from audit.progress import Progress
 from ledger.acts.entries import ProposalContent
 from ledger.acts.people import A, Actor
@@ -193,7 +194,7 @@ def check(connection: sa.Connection, *names: str, every: bool = False) -> list[C
         for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            steps = check_pool(connection, pool, found, Bodies(), spills.new, history=history, every=every)
+            steps = check_pool(connection, pool, found, Bodies(), Means(spills.new), history=history, every=every)
             reports.append(report_of(steps))
     strays = CheckReport(every=every)
     list(check_strays(connection, found, strays))

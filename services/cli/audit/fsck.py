@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from audit.fsck import (
     registry_history,
 )
 from audit.fsck.pages import broken_page, locate
+from audit.means import Means
 from audit.progress import Progress
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.store.acts import REGISTRY
@@ -29,6 +32,12 @@ from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from services.cli.base.output import Output
+
+THREADS: Final = 2
+"""That weigh batches and match events, as `moiety verify` has by default."""
+
+AHEAD: Final = 3 * THREADS
+"""Batches under way: the one thread that reads rows now and then has more to do than weighing a batch takes."""
 
 
 def check_pools(
@@ -66,9 +75,13 @@ class _Check:
     def go_on(self) -> None:
         """Check what has no report yet, up to the end or to a broken page, which is then the report."""
         try:
-            with self._database.snapshot() as connection, SpillFolder() as spills:
+            with (
+                self._database.snapshot() as connection,
+                SpillFolder() as spills,
+                ThreadPoolExecutor(THREADS) as threads,
+            ):
                 try:
-                    self._all(connection, spills)
+                    self._all(connection, _means(spills, threads))
                 except (sa.exc.DBAPIError, psycopg.Error):
                     connection.invalidate()  # cursors are still open on it, and nobody else should close them
                     raise
@@ -81,7 +94,7 @@ class _Check:
             report = self.reports[self._at] = CheckReport(self._at, unfollowed_from=0)
             report.add(page.table or "database", page.place, "page", page.said, "a page that Postgres can read")
 
-    def _all(self, connection: sa.Connection, spills: SpillFolder) -> None:
+    def _all(self, connection: sa.Connection, means: Means) -> None:
         registry = read_registry(connection, partial(_read_now, self._database))
         history = registry_history(connection, self._bodies)
         for pool in _chosen(registry.pools, self._names):
@@ -93,7 +106,7 @@ class _Check:
                     steps = check_registry_log(connection, registry, self._bodies, every=self._every)
                 else:
                     steps = check_pool(
-                        connection, pool, registry, self._bodies, spills.new, history=history, every=self._every
+                        connection, pool, registry, self._bodies, means, history=history, every=self._every
                     )
                 found = _run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total))
             self.reports[pool.name] = found
@@ -101,6 +114,10 @@ class _Check:
         if not self._names and self._at not in self.reports:
             self.reports[self._at] = _check_strays(self._output, connection, registry, every=self._every)
         self.is_done = True
+
+
+def _means(spills: SpillFolder, threads: ThreadPoolExecutor) -> Means:
+    return Means(spills.new, lambda work: threads.submit(work).result, ahead=AHEAD, salt=secrets.randbits(64))
 
 
 def _read_now(database: Database) -> Registry:

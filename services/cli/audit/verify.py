@@ -181,10 +181,10 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
     from audit.files.archives import open_files
     from audit.files.spills import SpillFolder
     from audit.findings import file_finding
+    from audit.means import Means
     from audit.report import Report
     from audit.steps import Step
     from audit.verification import Asked, verify
-    from audit.verification_fold import Means
     from ledger.errors import FormatError
     from services.cli.audit.verdict import show
     from services.process.memory import keep_freed_memory

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from audit.files.archives import open_files
 from audit.files.spills import SpillFolder
 from audit.files.static_log import StaticLog
+from audit.means import Means
 from audit.receipt import check_receipt
 from audit.sample import Sample
 from audit.steps import Step
 from audit.verification import Older
-from audit.verification_fold import Means
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey

@@ -15,9 +15,9 @@ import pytest
 
 from audit.files.spills import SpillFolder
 from audit.findings import Finding, Where
+from audit.means import Means
 from audit.steps import Step
 from audit.verification import Older
-from audit.verification_fold import Means
 from ledger.acts.entries import Decision
 from ledger.errors import NotFoundError
 from ledger.files.layout import BALANCES, CHECKPOINT, JOURNAL, MAX_FILE_BYTES, body_path, digest_at

@@ -1,0 +1,25 @@
+"""What a check needs from the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from audit.partitions import Spill
+from audit.sample import Sample
+from ledger.work import Submit, at_once
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Space for records, and threads or a substitute.
+
+    `submit` is how work is started; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents` and `Claims`.
+    """
+
+    new_spill: Callable[[], Spill]
+    submit: Submit = at_once
+    ahead: int = 0
+    salt: int = 0
+    sample: Sample | None = None
+    """Draws from the events that are weighed."""
