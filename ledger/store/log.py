@@ -23,6 +23,9 @@ from ledger.store import tables as t
 from ledger.store.database import clock_of, driver_connection, locking
 from ledger.store.rows import byteas, int2s, int8s, put_rows
 
+Check = Callable[[], None]
+"""Returns if something may be appended, and raises if not."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolRef:
@@ -82,14 +85,15 @@ def append_now(
     pool: PoolRef,
     contents: Sequence[Content],
     *,
-    held: Callable[[int], None] = lambda _: None,
+    ask: Callable[[], Check] = lambda: lambda: None,
 ) -> tuple[list[EncodedLeaf], datetime]:
     """Append as `append` does, without having locked the head before; returns the leaves' time too.
 
-    `held` is called with the log's size once the head is locked, and raises if nothing may be appended.
+    `ask` is called behind the statement that locks the head, and in a pipeline adds its own to that one's round trip.
+    What it returns is called once the head is locked, and raises if nothing may be appended.
     """
-    frontier, now = _locked(connection, pool)
-    held(frontier.size)
+    frontier, now, check = _locked_with(connection, pool, ask)
+    check()
     return _append(connection, pool, frontier, contents, now), now
 
 
@@ -135,15 +139,25 @@ _LOCK_HEAD: Final = "SELECT size, frontier, last_time, clock_timestamp() FROM he
 
 def _locked(connection: sa.Connection, pool: PoolRef, at: datetime | None = None) -> tuple[Frontier, datetime]:
     """Returns the log's right edge, and the time of what is appended to it: `at` or now, or the last leaf's."""
+    frontier, now, _ = _locked_with(connection, pool, lambda: lambda: None, at)
+    return frontier, now
+
+
+def _locked_with(
+    connection: sa.Connection, pool: PoolRef, ask: Callable[[], Check], at: datetime | None = None
+) -> tuple[Frontier, datetime, Check]:
+    """Returns the same, and what `ask` returns, which is called in between."""
     # With a time the head is locked already.
     with nullcontext() if at else locking(connection):
-        asked = cast("tuple[int, bytes, datetime | None, datetime]", _asked(connection, _LOCK_HEAD, pool))
+        cursor = driver_connection(connection).execute(_LOCK_HEAD, (pool.pool_id,), prepare=True)
+        check = ask()
+        asked = cast("tuple[int, bytes, datetime | None, datetime]", cursor.fetchone())
     size, frontier, last_time, database_time = asked
     clock = clock_of(connection)
     if clock is None:
         _require_not_ahead(database_time, datetime.now(UTC))
     now = at or (clock() if clock else database_time)
-    return _frontier(pool, size, frontier), max(now, last_time or now)
+    return _frontier(pool, size, frontier), max(now, last_time or now), check
 
 
 CLOCK_AHEAD_MAX: Final = timedelta(hours=1)

@@ -22,6 +22,7 @@ from ledger.store.usage import pages
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.second_look import look_again
 from ledger.usage.pages import EventIds, unpacked
 from tests.support.batches import Event, body_of, event_id
 from tests.support.deployment import Deployment
@@ -270,10 +271,30 @@ def test_what_was_recorded_between_the_look_and_the_lock_is_seen(scene: Scene) -
             ids = array(range(start, start + 100))
             (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, ids)])
             assert not looked.known.any()
-            pages.require_still_free(connection, pool, [looked], looked.size)
+            look_again(connection, pool, [looked])()
             accepted(parts.usage, PLATFORMS[0], f"between-{len(between)}", between)
             with pytest.raises(EventsKnownError):
-                pages.require_still_free(connection, pool, [looked], looked.size + 1)
+                look_again(connection, pool, [looked])()
+
+
+def test_the_second_look_reads_the_pages_of_new_batches_alone(scene: Scene, shared_owner: sa.Engine) -> None:
+    """Everybody else waits for it, so it must not read all pages of the platform to join them."""
+    parts, base = scene.deployment.running.parts, 14 * 2**110
+    with parts.database.transaction() as connection:
+        pool = registry.pool_ref(connection, POOL)
+        platform_id = registry.platform_number(connection, PLATFORMS[0])
+        (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, array(range(base, base + 100)))])
+        accepted(parts.usage, PLATFORMS[0], "before-second-look", range(base + 200, base + 300))
+        read = pages_read(connection)
+        look_again(connection, pool, [looked])()
+        assert pages_read(connection) - read <= 1 < page_count(shared_owner)
+
+
+def pages_read(connection: sa.Connection) -> int:
+    """How many rows of the table this transaction has fetched so far by its indexes."""
+    return int(
+        connection.execute(sa.text("SELECT pg_stat_get_xact_tuples_fetched('claim_page'::regclass)")).scalar_one()
+    )
 
 
 @pytest.mark.usefixtures("scene")

@@ -24,6 +24,7 @@ from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError
 from ledger.store.usage.id_schemes import hold_unfixed
 from ledger.store.usage.pages import Looked
 from ledger.store.usage.prepared import Preparation, Prepared, Sent
+from ledger.store.usage.second_look import look_again
 from ledger.usage.batch import Batch
 from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
@@ -237,9 +238,7 @@ class UsageStore:
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
             batches.put_contents(connection, pool, weights, bodies, rows)
             pages.put_pages(connection, pool, looked)
-            leaves, now = log.append_now(
-                connection, pool, contents, held=partial(pages.require_still_free, connection, pool, looked)
-            )
+            leaves, now = log.append_now(connection, pool, contents, ask=partial(look_again, connection, pool, looked))
             admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))
             for method, membership_version in used:
                 methods.require_latest(connection, pool, method, membership_version)

@@ -1,27 +1,23 @@
-"""Claim pages in Postgres: what a platform's ids were found to be before the head of the log is locked, and again under
-the lock.
+"""Claim pages in Postgres: writing them, and what of a platform's ids is found before the head of the log is locked.
 
 No unique index keeps two pages from having the same id, so every writer looks twice. It notes the log's size, looks at
-pages and rows, and writes its own. Once it has locked the head of the log, everything that was recorded from that size
-on is committed and visible, and nothing more comes: if its platform recorded an id of its own there, it rolls back.
+pages and rows, and writes its own. What it does under the lock is in `second_look`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
-from ledger.store.rows import byteas, int2s, int4s, int8s, put_rows, uuids
+from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds, Page, cut, earliest_lows, known_among, unpacked
@@ -34,6 +30,9 @@ _RANGE_ROWS_MAX: Final = 600
 """Rows of a page's range that are read. Where there are more, of any platform, each of the page's ids is looked up."""
 
 _LOOKED_UP_AT_ONCE: Final = 256
+
+_NEAR_MAX: Final = 128
+"""Pages that are read to look which of them overlap which page. Where there are more, each page is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,22 @@ class Looked:
 
 
 def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> list[Looked]:
-    """Look at what is recorded. What is not stays so only if `require_still_free` says so, under the lock."""
-    standing = _standing(connection, pool, {claim.platform_id for claim in claims})
+    """Look at what is recorded. What is not stays so only if `second_look` says so, under the lock."""
+    cuts = [cut(claim.event_ids) for claim in claims]
+    spans: dict[int, Span | None] = {}
+    for platform_id in {claim.platform_id for claim in claims}:
+        spans[platform_id] = span_of(
+            page
+            for claim, (pages, _) in zip(claims, cuts, strict=True)
+            if claim.platform_id == platform_id
+            for page in pages
+        )
+    standing = _standing(connection, pool, spans)
     found: dict[int, Looked] = {}
-    for platform_id, levels in standing.levels.items():
+    for platform_id in spans:
         places = [place for place, claim in enumerate(claims) if claim.platform_id == platform_id]
-        looked = _look(connection, pool, [claims[place] for place in places], standing.size, levels)
+        mine = [(claims[place], *cuts[place]) for place in places]
+        looked = _look(connection, pool, mine, standing.size, standing.platforms[platform_id])
         found.update(zip(places, looked, strict=True))
     return [found[place] for place in range(len(claims))]
 
@@ -93,33 +102,13 @@ def put_pages(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked]
         {
             "platform_id": int4s([claim.platform_id for claim, _ in pages]),
             "level": int2s([page.level for _, page in pages]),
-            "low": uuids(_array(page.low for _, page in pages)),
-            "high": uuids(_array(page.high for _, page in pages)),
+            "low": uuids(array_of(page.low for _, page in pages)),
+            "high": uuids(array_of(page.high for _, page in pages)),
             "batch_number": int8s([claim.batch_number for claim, _ in pages]),
             "width": int2s([page.width for _, page in pages]),
             "ids": byteas([page.packed() for _, page in pages]),
         },
     )
-
-
-def require_still_free(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked], size: int) -> None:
-    """Check that nothing that was recorded since the look has one of the ids that the claims add.
-
-    Args:
-        connection: one that holds the lock on the log's head.
-        pool: the pool.
-        looked: the claims that this transaction writes.
-        size: the log's size under the lock.
-
-    Raises:
-        EventsKnownError: something has, or overlaps too many of the pages.
-    """
-    for platform_id in {one.claim.platform_id for one in looked}:
-        mine = [one for one in looked if one.claim.platform_id == platform_id]
-        since = min(one.size for one in mine)
-        recorded = _recorded_since(connection, pool, platform_id, since) if since < size else None
-        if recorded is not None:
-            _require_apart(connection, pool, mine, recorded)
 
 
 def find_numbers(
@@ -132,19 +121,36 @@ def find_numbers(
         t.event.c.event_id == sa.any_(sa.literal(list(event_ids), sa.ARRAY(sa.Uuid))),
     )
     found = {row.event_id: row.batch_number for row in connection.execute(rows)}
-    levels = _standing(connection, pool, [platform_id]).levels[platform_id]
-    ids = _array(event_id.bytes for event_id in event_ids if event_id not in found)
+    levels = _standing(connection, pool, {platform_id: None}).platforms[platform_id].levels
+    ids = array_of(event_id.bytes for event_id in event_ids if event_id not in found)
     for place, number in _in_pages(connection, pool, platform_id, ids, levels):
         found[UUID(bytes=ids[place].tobytes())] = number
     return found
 
 
+Span = tuple[bytes, bytes]
+"""The first and the last id of some pages."""
+
+
+def span_of(pages: Iterable[Page]) -> Span | None:
+    """Returns what the pages of some claims span together; None if there are none."""
+    ends = [(page.low, page.high) for page in pages]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+class _OfPlatform(NamedTuple):
+    """The levels that a platform's pages have, and whether there is a row of any platform within a span."""
+
+    levels: list[int]
+    any_rows: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """The log's size, and of each platform the levels that its pages have."""
+    """The log's size, and what there is of each platform."""
 
     size: int
-    levels: dict[int, list[int]]
+    platforms: dict[int, _OfPlatform]
 
 
 _STANDING: Final = """
@@ -159,34 +165,53 @@ SELECT size, platform_id, ARRAY(
         FROM used WHERE level IS NOT NULL
     )
     SELECT level FROM used WHERE level IS NOT NULL
-)
-FROM head CROSS JOIN unnest(%(platforms)s::integer[]) AS asked (platform_id) WHERE pool_id = %(pool)s
+), EXISTS (SELECT FROM event WHERE pool_id = %(pool)s AND event_id BETWEEN asked.low AND asked.high)
+FROM head CROSS JOIN unnest(%(platforms)s::integer[], %(lows)b::uuid[], %(highs)b::uuid[])
+    AS asked (platform_id, low, high)
+WHERE pool_id = %(pool)s
 """
 
 
-def _standing(connection: sa.Connection, pool: PoolRef, platform_ids: Iterable[int]) -> _Standing:
-    asked = {"pool": pool.pool_id, "platforms": sorted(platform_ids)}
+def _standing(connection: sa.Connection, pool: PoolRef, spans: Mapping[int, Span | None]) -> _Standing:
+    """Returns what there is of each platform, with a span of what it sends."""
+    # Without pages a span has nothing in it: it ends before it begins.
+    ends = [spans[platform_id] or _NO_SPAN for platform_id in spans]
+    asked = {
+        "pool": pool.pool_id,
+        "platforms": int4s([*spans]).as_array(),
+        "lows": uuids(array_of(low for low, _ in ends)).as_array(),
+        "highs": uuids(array_of(high for _, high in ends)).as_array(),
+    }
     rows = cast(
-        "list[tuple[int, int, list[int]]]",
+        "list[tuple[int, int, list[int], bool]]",
         driver_connection(connection).execute(_STANDING, asked, prepare=True).fetchall(),
     )
-    return _Standing(rows[0][0], {platform_id: levels for _, platform_id, levels in rows})
+    return _Standing(
+        rows[0][0], {platform_id: _OfPlatform(levels, any_rows) for _, platform_id, levels, any_rows in rows}
+    )
+
+
+_NO_SPAN: Final[Span] = (b"\xff" * 16, bytes(16))
 
 
 def _look(
-    connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim], size: int, levels: Sequence[int]
+    connection: sa.Connection,
+    pool: PoolRef,
+    claims: Sequence[tuple[EventClaim, Sequence[Page], EventIds]],
+    size: int,
+    standing: _OfPlatform,
 ) -> list[Looked]:
-    """Look at claims of one platform together, whose pages have these levels."""
-    cuts = [cut(claim.event_ids) for claim in claims]
-    pages = [page for kept, _ in cuts for page in kept]
-    in_rows = [*_rows_among(connection, pool, claims[0].platform_id, pages)]
-    overlapping = iter(_overlapping(connection, pool, claims[0].platform_id, pages, levels))
-    apart = [_apart(kept, loose, [next(overlapping) for _ in kept]) for kept, loose in cuts]
+    """Look at claims of one platform together, each with its pages and its other ids."""
+    platform_id = claims[0][0].platform_id
+    pages = [page for _, kept, _ in claims for page in kept]
+    in_rows = [*rows_among(connection, pool, platform_id, pages)] if standing.any_rows else []
+    overlapping = iter(_overlapping(connection, pool, platform_id, pages, standing.levels))
+    apart = [_apart(kept, loose, [next(overlapping) for _ in kept]) for _, kept, loose in claims]
     all_loose = np.concatenate([one.loose for one in apart])
-    in_pages = [place for place, _ in _in_pages(connection, pool, claims[0].platform_id, all_loose, levels)]
+    in_pages = [place for place, _ in _in_pages(connection, pool, platform_id, all_loose, standing.levels)]
     shared = [*in_rows, all_loose[in_pages]]
     found = []
-    for claim, one in zip(claims, apart, strict=True):
+    for (claim, _, _), one in zip(claims, apart, strict=True):
         # Of these the platform has others too, near to the claim's.
         known = known_among(claim.event_ids, np.concatenate([*shared, *one.others]))
         looked = Looked(claim, size, tuple(one.pages), one.loose, known, tuple(one.overlaps))
@@ -231,6 +256,17 @@ def _without_known(looked: Looked) -> Looked:
     return replace(looked, pages=tuple(pages), overlaps=tuple(overlaps), loose=ids[_ascending(ids)])
 
 
+_NEAR: Final = """
+SELECT page.low, page.high, page.width, page.ids
+FROM unnest(%b::smallint[], %b::uuid[]) AS asked (level, earliest)
+CROSS JOIN LATERAL (
+    SELECT page.low, page.high, page.width, page.ids FROM claim_page AS page
+    WHERE pool_id = %s AND platform_id = %s AND page.level = asked.level
+        AND page.low BETWEEN asked.earliest AND %b AND page.high >= %b
+    ORDER BY page.low LIMIT %s
+) AS page
+"""
+
 _OVERLAPPING: Final = """
 SELECT place, page.low, page.width, page.ids
 FROM unnest(%b::integer[], %b::smallint[], %b::uuid[], %b::uuid[], %b::uuid[])
@@ -248,10 +284,46 @@ def _overlapping(
     connection: sa.Connection, pool: PoolRef, platform_id: int, pages: Sequence[Page], levels: Sequence[int]
 ) -> list[list[EventIds]]:
     """Returns for each page the ids of those that overlap it, as far as they are not too many."""
+    span = span_of(pages)
+    if span is None or not levels:
+        return [[] for _ in pages]
+    near = _near(connection, pool, platform_id, span, levels)
+    if near is None:
+        return _overlapping_each(connection, pool, platform_id, pages, levels)
+    return [[ids for low, high, ids in near if low <= page.high and high >= page.low] if near else [] for page in pages]
+
+
+def _near(
+    connection: sa.Connection, pool: PoolRef, platform_id: int, span: Span, levels: Sequence[int]
+) -> list[tuple[bytes, bytes, EventIds]] | None:
+    """Returns the first and the last id and all ids of the pages that overlap a span; None if they are too many.
+
+    Where ids ascend there are next to none: this asks once for each level, and not for each page too.
+    """
+    low, high = span
+    begins = array_of([low])
+    asked = [
+        int2s(levels).as_array(),
+        uuids(np.concatenate([earliest_lows(begins, level) for level in levels])).as_array(),
+        pool.pool_id,
+        platform_id,
+        Value(high),
+        Value(low),
+        _NEAR_MAX,
+    ]
+    cursor = driver_connection(connection).cursor(binary=True)
+    rows = cast("Any", cursor.execute(_NEAR, asked, prepare=True).fetchall())
+    if len(rows) >= _NEAR_MAX:
+        return None
+    return [(first.bytes, last.bytes, unpacked(first.bytes, width, ids)) for first, last, width, ids in rows]
+
+
+def _overlapping_each(
+    connection: sa.Connection, pool: PoolRef, platform_id: int, pages: Sequence[Page], levels: Sequence[int]
+) -> list[list[EventIds]]:
+    """Returns the same, found for each page by itself."""
     found: list[list[EventIds]] = [[] for _ in pages]
-    if not pages or not levels:
-        return found
-    lows, highs = _array(page.low for page in pages), _array(page.high for page in pages)
+    lows, highs = array_of(page.low for page in pages), array_of(page.high for page in pages)
     asked = [
         *_at_each_level(lows, levels),
         uuids(np.tile(lows, len(levels))).as_array(),
@@ -320,17 +392,15 @@ GROUP BY place
 """
 
 
-def _rows_among(
-    connection: sa.Connection, pool: PoolRef, platform_id: int, pages: Sequence[Page]
-) -> Iterator[EventIds]:
+def rows_among(connection: sa.Connection, pool: PoolRef, platform_id: int, pages: Sequence[Page]) -> Iterator[EventIds]:
     """Yields those ids of the pages that have a row."""
     if not pages:
         return
     asked = [
         platform_id,
         int4s(np.arange(len(pages))).as_array(),
-        uuids(_array(page.low for page in pages)).as_array(),
-        uuids(_array(page.high for page in pages)).as_array(),
+        uuids(array_of(page.low for page in pages)).as_array(),
+        uuids(array_of(page.high for page in pages)).as_array(),
         pool.pool_id,
         _RANGE_ROWS_MAX,
     ]
@@ -344,78 +414,11 @@ def _rows_among(
             yield ids[known_among(ids, np.frombuffer(found, dtype="V16"))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """Pages that were recorded since a look: (n,) of each."""
-
-    lows: EventIds
-    highs: EventIds
-    widths: list[int]
-    packed: list[bytes]
-
-    def ids_near(self, ids: EventIds) -> EventIds:
-        """Returns the ids of those pages that have one of `ids`, ascending, in their range, or may have."""
-        mine = _high_halves(ids)
-        starts, ends = (
-            np.searchsorted(mine, _high_halves(self.lows)),
-            np.searchsorted(mine, _high_halves(self.highs), side="right"),
-        )
-        near = [
-            unpacked(self.lows[place].tobytes(), self.widths[place], self.packed[place])
-            for place in np.flatnonzero(starts < ends).tolist()
-        ]
-        return np.concatenate([ids[:0], *near])
-
-    def overlap_counts(self, pages: Sequence[Page]) -> list[int]:
-        """Returns how many of these pages overlap each of `pages`."""
-        lows, highs = (sorted(one.tobytes() for one in ends) for ends in (self.lows, self.highs))
-        return [bisect_right(lows, page.high) - bisect_left(highs, page.low) for page in pages]
-
-
-_RECORDED_SINCE: Final = """
-SELECT page.low, page.high, page.width, page.ids
-FROM batch LEFT JOIN claim_page AS page
-    ON page.pool_id = batch.pool_id AND page.batch_number = batch.batch_number AND page.platform_id = batch.platform_id
-WHERE batch.pool_id = %s AND batch.platform_id = %s AND batch.leaf_index >= %s
-"""
-
-
-def _recorded_since(connection: sa.Connection, pool: PoolRef, platform_id: int, size: int) -> _Recorded | None:
-    """Returns the pages of a platform's batches from a log's size on; None if it has no such batch."""
-    cursor = driver_connection(connection).cursor(binary=True)
-    rows = cast("Any", cursor.execute(_RECORDED_SINCE, (pool.pool_id, platform_id, size), prepare=True).fetchall())
-    if not rows:
-        return None
-    found = [row for row in rows if row[0] is not None]
-    return _Recorded(
-        _array(low.bytes for low, _, _, _ in found),
-        _array(high.bytes for _, high, _, _ in found),
-        [width for _, _, width, _ in found],
-        [packed for _, _, _, packed in found],
-    )
-
-
-def _require_apart(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked], recorded: _Recorded) -> None:
-    pages = [page for one in looked for page in one.pages]
-    if any(len(found) for found in _rows_among(connection, pool, looked[0].claim.platform_id, pages)):
-        raise EventsKnownError
-    for one in looked:
-        ids = one.claim.event_ids[~one.known]
-        if known_among(ids, recorded.ids_near(ids)).any():
-            raise EventsKnownError
-        for before, more in zip(one.overlaps, recorded.overlap_counts(one.pages), strict=True):
-            if before + more > OVERLAPS_MAX:
-                raise EventsKnownError
-
-
-def _array(ids: Iterable[bytes]) -> EventIds:
+def array_of(ids: Iterable[bytes]) -> EventIds:
+    """Returns (n,) ids of 16 bytes each."""
     return np.frombuffer(b"".join(ids), dtype="V16")
 
 
 def _ascending(ids: EventIds) -> Int64Array:
     halves = ids.view(">u8").reshape(-1, 2)
     return np.lexsort((halves[:, 1], halves[:, 0]))
-
-
-def _high_halves(ids: EventIds) -> npt.NDArray[np.uint64]:
-    return ids.view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
