@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -233,7 +233,7 @@ class CollectiveNumbers:
     """The store's numbers of collectives, by name.
 
     The cache is never relied on: after a failover or a restore, the database may have given the same number to
-    another collective, or to none. So whoever writes with a number calls `require_numbers` in that transaction.
+    another collective, or to none. So whoever writes with a number calls `ask_numbers` in that transaction.
     """
 
     def __init__(self, database: Database) -> None:
@@ -251,7 +251,7 @@ class CollectiveNumbers:
         missing = [name for name in names if name not in known]
         if missing:
             with self._database.transaction() as asked:
-                if mark and not _has_marks(asked, [mark]):
+                if mark and not _ask_marks(asked, [mark])():
                     known, mark, missing = {}, None, list(names)
                 found, newest = _numbers_as_of(asked, missing)
             known, mark = known | found, max(filter(None, (mark, newest)), default=None)
@@ -306,35 +306,40 @@ _COUNT_MARKS: Final = """
 """
 
 
-def require_numbers(
+def ask_numbers(
     connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], marks: Collection[Mark]
-) -> None:
-    """Check that the database has the pool, platforms and collectives under the numbers that something was prepared
+) -> Callable[[], None]:
+    """Ask whether the database has the pool, platforms and collectives under the numbers that something was prepared
     with, which stays true until the end of the transaction.
 
     Args:
-        connection: the one that writes.
+        connection: the one that writes; in a pipeline, this does not wait for the answer.
         pool: the pool.
         platforms: the number of each platform by name.
         marks: those of `CollectiveNumbers`. A few bytes, where the names of a large batch take as long as its ids.
 
-    Raises:
-        NumbersChangedError: it does not, so they came from another database.
+    Returns what waits for the answer. It raises NumbersChangedError if the database does not have them, so they came
+    from another one.
     """
     asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()])
-    driver = driver_connection(connection)
-    with driver.pipeline():
-        counted = driver.execute(_COUNT_NUMBERS, asked, prepare=True)
-        if not _has_marks(connection, marks) or counted.fetchone() != (1 + len(platforms),):
+    counted = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True)
+    have_marks = _ask_marks(connection, marks)
+
+    def require_numbers() -> None:
+        if counted.fetchone() != (1 + len(platforms),) or not have_marks():
             raise NumbersChangedError
 
+    return require_numbers
 
-def _has_marks(connection: sa.Connection, marks: Collection[Mark]) -> bool:
+
+def _ask_marks(connection: sa.Connection, marks: Collection[Mark]) -> Callable[[], bool]:
+    """Asks whether the database has these; returns what waits for the answer."""
     if not marks:
-        return True
+        return lambda: True
     indices, hashes = zip(*marks, strict=True)
     asked = ([*indices], [*hashes], REGISTRY.pool_id)
-    return driver_connection(connection).execute(_COUNT_MARKS, asked, prepare=True).fetchone() == (len(marks),)
+    counted = driver_connection(connection).execute(_COUNT_MARKS, asked, prepare=True)
+    return lambda: counted.fetchone() == (len(marks),)
 
 
 def insert_pool(

@@ -61,7 +61,11 @@ class Page:
     @classmethod
     def of(cls, ids: EventIds) -> Page:
         """Returns the page of some ids."""
-        low, high = bytes(ids[0].tobytes()), bytes(ids[-1].tobytes())
+        return cls.between(ids, ids[0].tobytes(), ids[-1].tobytes())
+
+    @classmethod
+    def between(cls, ids: EventIds, low: bytes, high: bytes) -> Page:
+        """Returns the same, given the first and the last id."""
         first, last = int.from_bytes(low, "big"), int.from_bytes(high, "big")
         level = -(-(last - first).bit_length() // LEVEL_BITS) * LEVEL_BITS
         return cls(ids, low, high, level, _differing_bytes(first, last))
@@ -112,19 +116,28 @@ def cut(ids: EventIds) -> tuple[list[Page], EventIds]:
     """
     halves = ids.view(">u8").reshape(-1, 2).astype(np.uint64)
     reach, gaps = _reach(halves[:, 0]), _gaps(halves)
-    starts = np.flatnonzero(reach >= IDS_MIN)
+    # A batch has a hundred pages: plain numbers and bytes take half the time of what numpy would give one by one.
+    starts, data = np.flatnonzero(reach >= IDS_MIN), ids.tobytes()
     is_loose = np.ones(len(ids), dtype=np.bool_)
     pages, at = [], 0
-    while (place := int(np.searchsorted(starts, at))) < len(starts):
-        start = int(starts[place])
-        count = min(int(reach[start]), IDS_MAX)
-        count = min(count, BYTES_MAX // _width(ids, start, count))
-        if 0 < reach[start] - count < IDS_MIN:
-            count -= IDS_MIN - (int(reach[start]) - count)  # so that the rest is enough for a page
-        at = start + _before_gap(gaps[start : start + count - 1])
+    while (place := int(starts.searchsorted(at))) < len(starts):
+        start, reached = starts.item(place), reach.item(starts.item(place))
+        count = min(reached, IDS_MAX)
+        count = min(count, BYTES_MAX // _differing_bytes(*_ends(data, start, start + count)))
+        if 0 < reached - count < IDS_MIN:
+            count -= IDS_MIN - (reached - count)  # so that the rest is enough for a page
+        first, last = _ends(data, start, start + count)
+        at = start + _before_gap(gaps[start : start + count - 1], last - first)
         is_loose[start:at] = False
-        pages.append(Page.of(ids[start:at]))
+        low, high = data[_ID_BYTES * start : _ID_BYTES * (start + 1)], data[_ID_BYTES * (at - 1) : _ID_BYTES * at]
+        pages.append(Page.between(ids[start:at], low, high))
     return pages, ids[is_loose]
+
+
+def _ends(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Returns the first and the last of so many ids, as numbers."""
+    low, high = data[_ID_BYTES * start : _ID_BYTES * (start + 1)], data[_ID_BYTES * (end - 1) : _ID_BYTES * end]
+    return int.from_bytes(low, "big"), int.from_bytes(high, "big")
 
 
 def _reach(high_halves: npt.NDArray[np.uint64]) -> Int64Array:
@@ -144,18 +157,16 @@ def _gaps(halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     return gaps
 
 
-def _before_gap(gaps: npt.NDArray[np.float64]) -> int:
-    """Returns how many ids the page has that may have one more than there are gaps; enough for a page are left."""
+def _before_gap(gaps: npt.NDArray[np.float64], span: int) -> int:
+    """Returns how many ids the page has that may have one more than there are gaps, which sum to `span`; enough for a
+    page are left.
+    """
     inner = gaps[IDS_MIN - 1 : len(gaps) - IDS_MIN + 1]
     if len(inner):
         widest = int(inner.argmax())
-        if inner[widest] * _GAP_SHARE > gaps.sum():
+        if inner[widest] * _GAP_SHARE > span:
             return IDS_MIN + widest
     return len(gaps) + 1
-
-
-def _width(ids: EventIds, start: int, count: int) -> int:
-    return _differing_bytes(*(int.from_bytes(ids[place].tobytes(), "big") for place in (start, start + count - 1)))
 
 
 def _differing_bytes(first: int, last: int) -> int:

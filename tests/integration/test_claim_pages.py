@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.store import registry
 from ledger.store import tables as t
+from ledger.store.database import driver_connection
 from ledger.store.usage import pages
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError
@@ -288,6 +289,24 @@ def test_the_second_look_reads_the_pages_of_new_batches_alone(scene: Scene, shar
         read = pages_read(connection)
         look_again(connection, pool, [looked])()
         assert pages_read(connection) - read <= 1 < page_count(shared_owner)
+
+
+def test_a_page_among_many_rows_of_others_is_compared_id_by_id_under_the_lock_too(scene: Scene) -> None:
+    """Which happens within the pipeline that ends with the commit."""
+    parts, base = scene.deployment.running.parts, 12 * 2**110
+    for start in range(base, base + 700 * 2, 15 * 2):  # fewer than a page takes
+        accepted(parts.usage, PLATFORMS[1], f"among-{start}", range(start, start + 30, 2))
+    with parts.database.transaction() as connection:
+        pool = registry.pool_ref(connection, POOL)
+        platform_id = registry.platform_number(connection, PLATFORMS[0])
+        ids = array([*range(base + 1, base + 100), base + 1401])
+        (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, ids)])
+        accepted(parts.usage, PLATFORMS[0], "among-apart", [base + 1399])
+        with driver_connection(connection).pipeline():
+            look_again(connection, pool, [looked])()
+        accepted(parts.usage, PLATFORMS[0], "among-alike", [base + 77])
+        with driver_connection(connection).pipeline(), pytest.raises(EventsKnownError):
+            look_again(connection, pool, [looked])()
 
 
 def pages_read(connection: sa.Connection) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.rows import uuids
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds
 
@@ -67,17 +68,13 @@ class EventClaim:
 
     def find_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
         """Return which are free now, without claiming any: (n,) in the order given."""
-        known = connection.execute(
-            _FIND_KNOWN,
-            {
-                "pool_id": pool.pool_id,
-                "platform_id": self.platform_id,
-                "ids": self.event_ids.tobytes(),
-                "count": len(self.event_ids),
-            },
+        # By the driver itself, for SQLAlchemy has no answer within a pipeline.
+        asked = (uuids(self.event_ids).as_array(), pool.pool_id, self.platform_id)
+        known = cast(
+            "list[tuple[int]]", driver_connection(connection).execute(_FIND_KNOWN, asked, prepare=True).fetchall()
         )
         free = np.ones(len(self.event_ids), dtype=np.bool_)
-        free[np.fromiter(known.scalars(), dtype=np.int64)] = False
+        free[[place - 1 for (place,) in known]] = False
         return free
 
 
@@ -138,18 +135,10 @@ SELECT place FROM offered JOIN inserted USING (event_id)
 )
 
 
-_FIND_KNOWN: Final = sa.text("""
-WITH offered AS MATERIALIZED (
-    SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
-    FROM generate_series(0, :count - 1) AS place
-)
-SELECT place FROM offered JOIN event USING (event_id) WHERE pool_id = :pool_id AND platform_id = :platform_id
-""").bindparams(
-    sa.bindparam("ids", type_=sa.LargeBinary),
-    sa.bindparam("count", type_=sa.Integer),
-    sa.bindparam("pool_id", type_=sa.Integer),
-    sa.bindparam("platform_id", type_=sa.Integer),
-)
+_FIND_KNOWN: Final = """
+SELECT place FROM unnest(%b::uuid[]) WITH ORDINALITY AS offered (event_id, place)
+JOIN event USING (event_id) WHERE pool_id = %s AND platform_id = %s
+"""
 
 
 BATCH_NUMBERS_AT_ONCE: Final = 32

@@ -16,7 +16,7 @@ from ledger.store import admissions, log, methods, registry
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import Database, pipelined_to_commit
+from ledger.store.database import Database, driver_connection, pipelined_to_commit
 from ledger.store.groups import Groups
 from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
@@ -180,11 +180,7 @@ class UsageStore:
         """
         pool = group[0].pool
         with self._database.transaction(shared=True) as connection:
-            self._require_still(connection, group)
-            numbers = [self._batch_numbers.take(connection) for _ in group]
-            claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
-            pages.require_distinct(claims)
-            looked = pages.look(connection, pool, claims)
+            looked = self._look(connection, group)
             if any(one.known.any() for one in looked):
                 raise EventsKnownError
             rows = [one.rows() for one in looked]
@@ -196,21 +192,30 @@ class UsageStore:
     def _record_what_is_new(self, prepared: Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction(shared=True) as connection:
-            self._require_still(connection, [prepared])
-            number = self._batch_numbers.take(connection)
-            (looked,) = pages.look(connection, prepared.pool, [prepared.claim(number)])
+            (looked,) = self._look(connection, [prepared])
             taken = ~looked.rows().insert_free(connection, prepared.pool)
             known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
             free = replace(looked, loose=looked.loose[~taken])
             (recorded,) = self._put(connection, [prepared.of_free(~known)], [free])
             return recorded
 
-    def _require_still(self, connection: sa.Connection, group: Sequence[Prepared]) -> None:
-        """Check what was prepared against this database, and hold what must stay so until the commit."""
-        _require_numbers(connection, group)
+    def _look(self, connection: sa.Connection, group: Sequence[Prepared]) -> list[Looked]:
+        """Look at the events of batches of one pool. What was prepared is checked against this database, and what must
+        stay so until the commit is held.
+        """
+        pool = group[0].pool
+        numbers = [self._batch_numbers.take(connection) for _ in group]
+        claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
+        pages.require_distinct(claims)
+        with driver_connection(connection).pipeline():
+            require_numbers = _ask_numbers(connection, group)
+            looked = pages.ask(connection, pool, claims)
+            require_numbers()
+            found = looked()
         _hold_unfixed(connection, group)
         elsewhere = [each.digest for each in group if self.bodies.are_elsewhere(each.body)]
-        self.bodies.name(connection, group[0].pool, elsewhere)
+        self.bodies.name(connection, pool, elsewhere)
+        return found
 
     def _put(
         self,
@@ -265,11 +270,11 @@ def _sent(group: Sequence[Prepared]) -> list[tuple[int, DayOfUsage]]:
     return list(sent.items())
 
 
-def _require_numbers(connection: sa.Connection, group: Sequence[Prepared]) -> None:
-    """Check that this database has the pool, platforms and collectives under the numbers that the rows use."""
+def _ask_numbers(connection: sa.Connection, group: Sequence[Prepared]) -> Callable[[], None]:
+    """Ask whether this database has the pool, platforms and collectives under the numbers that the rows use."""
     platforms = {each.identity.platform: each.platform_id for each in group}
     marks = {each.collectives.mark for each in group if each.collectives.mark}
-    registry.require_numbers(connection, group[0].pool, platforms, marks)
+    return registry.ask_numbers(connection, group[0].pool, platforms, marks)
 
 
 def _hold_unfixed(connection: sa.Connection, group: Sequence[Prepared]) -> None:

@@ -6,12 +6,13 @@ pages and rows, and writes its own. What it does under the lock is in `second_lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import numpy as np
+import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
@@ -61,23 +62,24 @@ class Looked:
 
 def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> list[Looked]:
     """Look at what is recorded. What is not stays so only if `second_look` says so, under the lock."""
+    return ask(connection, pool, claims)()
+
+
+def ask(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> Callable[[], list[Looked]]:
+    """Begin to look; returns what waits for the answer and looks on. In a pipeline this itself waits for nothing."""
+    standing = _ask_standing(connection, pool, claims)
     cuts = [cut(claim.event_ids) for claim in claims]
-    spans: dict[int, Span | None] = {}
-    for platform_id in {claim.platform_id for claim in claims}:
-        spans[platform_id] = span_of(
-            page
-            for claim, (pages, _) in zip(claims, cuts, strict=True)
-            if claim.platform_id == platform_id
-            for page in pages
-        )
-    standing = _standing(connection, pool, spans)
-    found: dict[int, Looked] = {}
-    for platform_id in spans:
-        places = [place for place, claim in enumerate(claims) if claim.platform_id == platform_id]
-        mine = [(claims[place], *cuts[place]) for place in places]
-        looked = _look(connection, pool, mine, standing.size, standing.platforms[platform_id])
-        found.update(zip(places, looked, strict=True))
-    return [found[place] for place in range(len(claims))]
+
+    def looked() -> list[Looked]:
+        found: dict[int, Looked] = {}
+        for size, platform_id, levels, any_rows in standing.fetchall():
+            places = [place for place, claim in enumerate(claims) if claim.platform_id == platform_id]
+            mine = [(claims[place], *cuts[place]) for place in places]
+            of_platform = _look(connection, pool, mine, size, levels, any_rows=any_rows)
+            found.update(zip(places, of_platform, strict=True))
+        return [found[place] for place in range(len(claims))]
+
+    return looked
 
 
 def require_distinct(claims: Sequence[EventClaim]) -> None:
@@ -121,7 +123,7 @@ def find_numbers(
         t.event.c.event_id == sa.any_(sa.literal(list(event_ids), sa.ARRAY(sa.Uuid))),
     )
     found = {row.event_id: row.batch_number for row in connection.execute(rows)}
-    levels = _standing(connection, pool, {platform_id: None}).platforms[platform_id].levels
+    ((_, _, levels, _),) = _ask_standing(connection, pool, [EventClaim(platform_id, 0, array_of([]))]).fetchall()
     ids = array_of(event_id.bytes for event_id in event_ids if event_id not in found)
     for place, number in _in_pages(connection, pool, platform_id, ids, levels):
         found[UUID(bytes=ids[place].tobytes())] = number
@@ -136,21 +138,6 @@ def span_of(pages: Iterable[Page]) -> Span | None:
     """Returns what the pages of some claims span together; None if there are none."""
     ends = [(page.low, page.high) for page in pages]
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
-
-
-class _OfPlatform(NamedTuple):
-    """The levels that a platform's pages have, and whether there is a row of any platform within a span."""
-
-    levels: list[int]
-    any_rows: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """The log's size, and what there is of each platform."""
-
-    size: int
-    platforms: dict[int, _OfPlatform]
 
 
 _STANDING: Final = """
@@ -172,26 +159,33 @@ WHERE pool_id = %(pool)s
 """
 
 
-def _standing(connection: sa.Connection, pool: PoolRef, spans: Mapping[int, Span | None]) -> _Standing:
-    """Returns what there is of each platform, with a span of what it sends."""
-    # Without pages a span has nothing in it: it ends before it begins.
-    ends = [spans[platform_id] or _NO_SPAN for platform_id in spans]
+def _ask_standing(
+    connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]
+) -> psycopg.Cursor[tuple[int, int, list[int], bool]]:
+    """Asks for the log's size, and of each platform for the levels of its pages, and whether any platform has a row
+    among the ids of its claims.
+    """
+    ends: dict[int, Span] = {}
+    for claim in claims:
+        # Nothing lies in a span that ends before it begins.
+        low, high = ends.get(claim.platform_id, (_LAST_ID, _FIRST_ID))
+        if len(claim.event_ids):
+            low, high = min(low, claim.event_ids[0].tobytes()), max(high, claim.event_ids[-1].tobytes())
+        ends[claim.platform_id] = low, high
     asked = {
         "pool": pool.pool_id,
-        "platforms": int4s([*spans]).as_array(),
-        "lows": uuids(array_of(low for low, _ in ends)).as_array(),
-        "highs": uuids(array_of(high for _, high in ends)).as_array(),
+        "platforms": int4s([*ends]).as_array(),
+        "lows": uuids(array_of(low for low, _ in ends.values())).as_array(),
+        "highs": uuids(array_of(high for _, high in ends.values())).as_array(),
     }
-    rows = cast(
-        "list[tuple[int, int, list[int], bool]]",
-        driver_connection(connection).execute(_STANDING, asked, prepare=True).fetchall(),
-    )
-    return _Standing(
-        rows[0][0], {platform_id: _OfPlatform(levels, any_rows) for _, platform_id, levels, any_rows in rows}
+    return cast(
+        "psycopg.Cursor[tuple[int, int, list[int], bool]]",
+        driver_connection(connection).execute(_STANDING, asked, prepare=True),
     )
 
 
-_NO_SPAN: Final[Span] = (b"\xff" * 16, bytes(16))
+_FIRST_ID: Final = bytes(16)
+_LAST_ID: Final = b"\xff" * 16
 
 
 def _look(
@@ -199,16 +193,27 @@ def _look(
     pool: PoolRef,
     claims: Sequence[tuple[EventClaim, Sequence[Page], EventIds]],
     size: int,
-    standing: _OfPlatform,
+    levels: Sequence[int],
+    *,
+    any_rows: bool,
 ) -> list[Looked]:
-    """Look at claims of one platform together, each with its pages and its other ids."""
+    """Look at claims of one platform together, each with its pages and its other ids.
+
+    Args:
+        connection: the one that will write.
+        pool: the pool.
+        claims: in any order.
+        size: the log's size before the look.
+        levels: those that the platform's pages have.
+        any_rows: whether there may be a row of any platform among the ids of the pages.
+    """
     platform_id = claims[0][0].platform_id
     pages = [page for _, kept, _ in claims for page in kept]
-    in_rows = [*rows_among(connection, pool, platform_id, pages)] if standing.any_rows else []
-    overlapping = iter(_overlapping(connection, pool, platform_id, pages, standing.levels))
+    in_rows = [*rows_among(connection, pool, platform_id, pages)] if any_rows else []
+    overlapping = iter(_overlapping(connection, pool, platform_id, pages, levels))
     apart = [_apart(kept, loose, [next(overlapping) for _ in kept]) for _, kept, loose in claims]
     all_loose = np.concatenate([one.loose for one in apart])
-    in_pages = [place for place, _ in _in_pages(connection, pool, platform_id, all_loose, standing.levels)]
+    in_pages = [place for place, _ in _in_pages(connection, pool, platform_id, all_loose, levels)]
     shared = [*in_rows, all_loose[in_pages]]
     found = []
     for (claim, _, _), one in zip(claims, apart, strict=True):
