@@ -3,6 +3,9 @@
 PYTHON ?= python3
 ARGS ?=
 
+# Tests start hundreds of processes, each of which would compile every module that it loads.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 # Wheels only: a source distribution would run build code whose own dependencies carry no hashes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import UUID
 
@@ -187,14 +188,18 @@ def sign(deployment: Deployment, pools: Iterable[str] = (POOL,)) -> None:
 
 
 def check(connection: sa.Connection, *names: str, every: bool = False) -> list[CheckReport]:
-    """What a check says in the connection's transaction: of these pools or all of them, and of rows of none."""
+    """What a check says in the connection's transaction: of these pools or all of them, and of rows of none.
+
+    Batches are weighed ahead by threads, as the command does; what is found must not depend on it.
+    """
     found, history = read_registry(connection), registry_history(connection, Bodies())
     reports = []
-    with SpillFolder() as spills:
+    with SpillFolder() as spills, ThreadPoolExecutor(2) as threads:
+        means = Means(spills.new, lambda work: threads.submit(work).result, ahead=3, salt=5)
         for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            steps = check_pool(connection, pool, found, Bodies(), Means(spills.new), history=history, every=every)
+            steps = check_pool(connection, pool, found, Bodies(), means, history=history, every=every)
             reports.append(report_of(steps))
     strays = CheckReport(every=every)
     list(check_strays(connection, found, strays))
