@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.usage.repeats import UInt64Array
+from ledger.work import Submit, at_once
 
 PARTS: Final = 64
 
@@ -42,7 +43,8 @@ class Spill(Protocol):
 class Partitions:
     """Takes in records, and gives them back by part.
 
-    `hashed` gives (n,) hashes of (n,) records of `dtype`, whose size is a whole number of 64-bit words.
+    `hashed` gives (n,) hashes of (n,) records of `dtype`, whose size is a whole number of 64-bit words. `submit` starts
+    the work on what is spilled, of which one piece at a time is under way.
     """
 
     def __init__(
@@ -50,13 +52,16 @@ class Partitions:
         new_spill: Callable[[], Spill],
         dtype: np.dtype[Any],
         hashed: Callable[[Records], UInt64Array],
+        submit: Submit = at_once,
         *,
         depth: int = 0,
     ) -> None:
         self._new_spill, self._dtype, self._hashed, self._depth = new_spill, dtype, hashed, depth
+        self._submit = submit
         self._buffer: Records = np.empty(0, dtype=dtype)
         self._buffered = 0
         self._spill: Spill | None = None
+        self._wait: Callable[[], None] = _nothing
 
     def add(self, records: Records) -> None:
         """Take in (n,) records."""
@@ -78,6 +83,7 @@ class Partitions:
         if self._spill is None:
             return [lambda: iter([iter([self._buffer[: self._buffered]])])]
         self._flush()
+        self._wait()
         return [partial(self._part, self._spill, number) for number in range(PARTS)]
 
     def _part(self, spill: Spill, number: int) -> Iterator[Iterator[Records]]:
@@ -98,14 +104,22 @@ class Partitions:
             yield from part()
 
     def _flush(self) -> None:
-        records, self._buffered = self._buffer[: self._buffered], 0
+        records, self._buffer, self._buffered = self._buffer[: self._buffered], self._buffer[:0], 0
+        self._spill = self._spill or self._new_spill()
+        self._wait()
+        self._wait = self._submit(partial(self._spill_to, self._spill, records))
+
+    def _spill_to(self, spill: Spill, records: Records) -> None:
         shift = np.uint64(64 - _PART_BITS * (self._depth + 1))
         part = ((self._hashed(records) >> shift) % np.uint64(PARTS)).astype(np.uint8)
         # A stable sort, so that each part stays in order.
         ordered = taken_from(records, np.argsort(part, kind="stable"))
         ends = np.cumsum(np.bincount(part, minlength=PARTS)) * self._dtype.itemsize
-        self._spill = self._spill or self._new_spill()
-        self._spill.append(ordered.view(np.uint8).data, ends.tolist())
+        spill.append(ordered.view(np.uint8).data, ends.tolist())
+
+
+def _nothing() -> None:
+    """Wait for nothing."""
 
 
 def taken_from(records: Records, places: npt.NDArray[np.intp]) -> Records:

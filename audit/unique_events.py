@@ -52,7 +52,7 @@ class UniqueEvents:
     _partitions: Partitions = field(init=False)
 
     def __post_init__(self) -> None:
-        self._partitions = Partitions(self.new_spill, _RECORD, self._hash)
+        self._partitions = Partitions(self.new_spill, _RECORD, self._hash, self.submit)
 
     def add(
         self, platform: str, leaf_index: int | UInt64Array, event_ids: npt.NDArray[np.void], accepted: BoolArray

@@ -9,14 +9,13 @@ from typing import Final
 from ledger.errors import InvalidInputError
 from ledger.store.acts import Acts
 from ledger.store.admissions import ADMIT_PLATFORM
-from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
 from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
 from ledger.store.notices import PUT_CONTACT
-from ledger.store.objects import open_objects
+from ledger.store.objects import open_bodies
 from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
 from ledger.store.readers import Readers
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
@@ -79,7 +78,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     )
     database = pooled(settings.database_url, clock=instead_of_the_databases(clock), waited=count_head_wait)
     standby = pooled(settings.read_database_url) if settings.read_database_url else None
-    bodies = wire_bodies(settings)
+    bodies = open_bodies(settings.bodies_url)
     settlement = Settlement(database, bodies)
     vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
     readers = Readers(database, standby)
@@ -99,15 +98,6 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         scheduler=Scheduler(database, settlement),
         deliverer=Deliverer(database, readers, vault, Poster(Reach.of(settings)), clock),
     )
-
-
-def wire_bodies(settings: Settings) -> Bodies:
-    """Bodies where the settings say that they lie.
-
-    Raises:
-        InvalidInputError: the URL cannot be used.
-    """
-    return Bodies(open_objects(settings.bodies_url) if settings.bodies_url else None)
 
 
 def wire_signing(parts: Parts) -> SigningParts | None:

@@ -57,7 +57,7 @@ class Claims:
 
     def __init__(self, new_spill: Callable[[], Spill], salt: int, submit: Submit = at_once) -> None:
         self._salt, self._submit = np.uint64(salt), submit
-        self._partitions = Partitions(new_spill, _RECORD, self._hash)
+        self._partitions = Partitions(new_spill, _RECORD, self._hash, submit)
 
     def add(self, source: int, platform_ids: Any, ids: EventIds, values: Any) -> None:
         """Take in ids (n,) of platforms with their values, each (n,) or one for all."""

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ledger.errors import InvalidInputError, StoreUnavailableError
-from ledger.store.bodies import Objects, StoredObject
+from ledger.store.bodies import Bodies, Objects, StoredObject
 from ledger.store.durable import make_folder, write_whole
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
@@ -37,6 +37,11 @@ def open_objects(url: str) -> Objects:
     from ledger.store.remote_objects import RemoteObjects  # noqa: PLC0415
 
     return RemoteObjects.open(url)
+
+
+def open_bodies(url: str) -> Bodies:
+    """Bodies of which large ones lie in the store at a URL; without one, all are in Postgres. Raises as above."""
+    return Bodies(open_objects(url) if url else None)
 
 
 class FolderObjects:

@@ -49,8 +49,7 @@ class Batch:
 
     def named(self) -> tuple[str, ...]:
         """The names that an event has, in the order of `names`: a dictionary may hold others too."""
-        is_named = np.zeros(len(self.names), dtype=np.bool_)
-        is_named[self.name_index] = True
+        is_named = np.bincount(self.name_index, minlength=len(self.names)) > 0
         return self.names if is_named.all() else tuple(compress(self.names, is_named.tolist()))
 
     def event_of_amount(self) -> Int64Array:

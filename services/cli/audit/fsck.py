@@ -31,13 +31,12 @@ from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from services.cli.audit.verify import AHEAD_EACH
 from services.cli.base.output import Output
+from services.process.memory import keep_freed_memory
 
 THREADS: Final = 2
 """That weigh batches and match events, as `moiety verify` has by default."""
-
-AHEAD: Final = 3 * THREADS
-"""Batches under way: the one thread that reads rows now and then has more to do than weighing a batch takes."""
 
 
 def check_pools(
@@ -50,6 +49,7 @@ def check_pools(
     Raises:
         NotFoundError: a named pool does not exist.
     """
+    keep_freed_memory()
     check = _Check(output, database, bodies, names, every=every)
     while not check.is_done:
         check.go_on()
@@ -117,7 +117,9 @@ class _Check:
 
 
 def _means(spills: SpillFolder, threads: ThreadPoolExecutor) -> Means:
-    return Means(spills.new, lambda work: threads.submit(work).result, ahead=AHEAD, salt=secrets.randbits(64))
+    return Means(
+        spills.new, lambda work: threads.submit(work).result, ahead=AHEAD_EACH * THREADS, salt=secrets.randbits(64)
+    )
 
 
 def _read_now(database: Database) -> Registry:

@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 _ROUNDS: Final = "3,5-7"
 
+AHEAD_EACH: Final = 3
+"""Batches under way for each thread: whoever hands them out now and then has more to do than weighing one takes."""
+
 
 def verify(
     bundle: Annotated[
@@ -209,7 +212,7 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
         means = Means(
             spills.new,
             lambda work: pool.submit(work).result,
-            ahead=wanted.threads,
+            ahead=AHEAD_EACH * wanted.threads,
             salt=secrets.randbits(64),
             sample=wanted.sample,
         )

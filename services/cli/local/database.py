@@ -119,13 +119,13 @@ def fsck(
 
     Exits with status 1 if one does not. Findings are listed by kind and leaf, and all are counted.
     """
+    from ledger.store.objects import open_bodies
     from services.cli.audit.fsck import check_pools, show
     from services.settings import load_settings
-    from services.wiring import wire_bodies
 
     settings = load_settings()
     with _database(settings.owner_url) as database:
-        reports = check_pools(output, database, wire_bodies(settings), pools or [], every=every)
+        reports = check_pools(output, database, open_bodies(settings.bodies_url), pools or [], every=every)
     if not show(output, reports):
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 
@@ -172,12 +172,13 @@ def sweep(output: Output) -> None:
 
     They are left behind where a server ends in mid-batch. Run it as the schema's owner, while the service runs.
     """
+    from ledger.store.objects import open_bodies
     from ledger.store.registry import pool_refs
     from services.settings import load_settings
-    from services.wiring import system_clock, wire_bodies
+    from services.wiring import system_clock
 
     settings = load_settings()
-    bodies, swept = wire_bodies(settings), 0
+    bodies, swept = open_bodies(settings.bodies_url), 0
     with _database(settings.owner_url, as_owner=True) as database:
         with database.reading() as connection:
             pools = pool_refs(connection)
