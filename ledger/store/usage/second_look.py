@@ -35,8 +35,9 @@ def look_again(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked
         pool: the pool.
         looked: the claims that this transaction writes.
 
-    The check raises EventsKnownError if what was recorded has one of the ids that the claims add, or overlaps too many
-    of the pages.
+    Raises:
+        EventsKnownError: in the check, if what was recorded has one of the ids that the claims add, or overlaps too
+            many of the pages.
     """
     asked = []
     for platform_id in {one.claim.platform_id for one in looked}:
