@@ -310,7 +310,7 @@ def ask_numbers(
     connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], marks: Collection[Mark]
 ) -> Callable[[], None]:
     """Ask whether the database has the pool, platforms and collectives under the numbers that something was prepared
-    with, which stays true until the end of the transaction.
+    with, which stays true until the end of the transaction. Returns what waits for the answer.
 
     Args:
         connection: the one that writes; in a pipeline, this does not wait for the answer.
@@ -318,8 +318,8 @@ def ask_numbers(
         platforms: the number of each platform by name.
         marks: those of `CollectiveNumbers`. A few bytes, where the names of a large batch take as long as its ids.
 
-    Returns what waits for the answer. It raises NumbersChangedError if the database does not have them, so they came
-    from another one.
+    Raises:
+        NumbersChangedError: while waiting, if the database does not have them, so they came from another one.
     """
     asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()])
     counted = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True)
