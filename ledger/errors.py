@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class Violation:
 
 class LedgerError(Exception):
     """The root of the errors that the service and its command raise on purpose. The SDK's is `moiety.MoietyError`."""
+
+
+def or_error(do: Callable[P, R], *args: P.args, **named: P.kwargs) -> R | LedgerError:
+    """Returns what a function returns, or the error that it raises: of things done together each has its own."""
+    try:
+        return do(*args, **named)
+    except LedgerError as error:
+        return error
 
 
 class InvalidInputError(LedgerError):

@@ -38,21 +38,26 @@ class Groups(Generic[Item, Result]):
 
     def do(self, key: Hashable, item: Item) -> Result:
         """Returns the item's result, or raises its error."""
-        asked: _Asked[Item, Result] = _Asked(item)
+        (found,) = self.do_all(key, [item])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def do_all(self, key: Hashable, items: Sequence[Item]) -> list[Result | Exception]:
+        """Returns of each item of one caller its result or its error."""
+        asked = [_Asked[Item, Result](item) for item in items]
         with self._guard:
             waiting = self._waiting.get(key)
             if waiting is None:
-                self._waiting[key] = []
+                self._waiting[key] = asked[1:]
             else:
-                waiting.append(asked)
-        if waiting is not None:
-            asked.wait()
-        if asked.outcome is None:
-            self._work(key, asked)
-        if isinstance(asked.outcome, _Failed):
-            raise asked.outcome.error
-        assert asked.outcome is not None  # noqa: S101  # `_work` has set it
-        return asked.outcome.result
+                waiting += asked
+        for place, each in enumerate(asked):
+            if waiting is not None or place:
+                each.wait()
+            if each.outcome is None:
+                self._work(key, each)
+        return [each.result() for each in asked]
 
     def _work(self, key: Hashable, first: _Asked[Item, Result]) -> None:
         with self._guard:
@@ -112,6 +117,12 @@ class _Asked(Generic[Item, Result]):
 
     def wait(self) -> None:
         self._held.acquire()
+
+    def result(self) -> Result | Exception:
+        if isinstance(self.outcome, _Failed):
+            return self.outcome.error
+        assert self.outcome is not None  # noqa: S101  # it has been waited for
+        return self.outcome.result
 
     def wake(self) -> None:
         self._held.release()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import grpc
 import sqlalchemy as sa
+from google.protobuf.message import DecodeError
 
 from ledger.entries import GrantContent, Movement, PaymentContent, ReleaseContent
 from ledger.errors import InvalidInputError
@@ -14,6 +15,7 @@ from ledger.journal import PLATFORM_KINDS, credit_account, due_account, owner_of
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry
+from ledger.store.database import Database
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
 from moiety.v1 import accounts_pb2 as pb
@@ -22,7 +24,7 @@ from payout.adjustments import MAX_CORRECTIONS, AdjustmentContent
 from payout.settlement import require_round_number
 from payout.store import adjustments
 from services.access.keys import Role
-from services.access.permissions import PermissionDeniedError, actor, caller, own_id
+from services.access.permissions import PermissionDeniedError, actor, caller, own_id, require_pool
 from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, parse_account_name, place_in
 from services.api.outcomes import M, told
@@ -39,17 +41,19 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
         self._acts = parts.acts
+        self.balances: Final = Balances(parts.database)
 
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
+        if not request.HasField("log_size"):
+            asked = self.balances.asked(request)
+            (found,) = self.balances.do([asked])
+            return self.balances.end(asked, found)
         pool_id, account = parse_account_name(request.name, "name")
-        self._require_own_account(account, "name")
+        _require_own_account(account, "name")
         with self._database.reading() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            if request.HasField("log_size"):
-                log_size = _log_size(connection, pool, request.log_size)
-                amount = journal.balances_of(connection, pool, [account], log_size=log_size).get(account)
-            else:
-                amount, log_size = journal.latest_balance(connection, pool, account)
+            log_size = _log_size(connection, pool, request.log_size)
+            amount = journal.balances_of(connection, pool, [account], log_size=log_size).get(account)
             if amount is None:
                 _require_owner_exists(connection, account)
         return _balance(pool, account, amount or 0, log_size)
@@ -81,7 +85,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         if own is not None and not request.account:
             raise InvalidInputError.of("account", f"is required; yours are {', '.join(own)}")
         if request.account:
-            self._require_own_account(request.account, "account")
+            _require_own_account(request.account, "account")
         with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = journal.list_transfers(
@@ -168,11 +172,57 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             outcome = self._acts.perform(connection, pool, content, actor())
         return told(outcome, to_proto, asked)
 
-    def _require_own_account(self, account: str, field: str) -> None:
-        owner_of(account, field)
-        own = _own_accounts()
-        if own is not None and account not in own:
-            raise PermissionDeniedError(caller(), f"account {account}")
+
+class Balances:
+    """Latest balances, of which those of one pool that are asked for at the same time are read by one statement."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def kind(self, raw: bytes) -> str | None:
+        """The pool of a request; None for a balance as of another time, or what is no request."""
+        try:
+            request = pb.GetBalanceRequest.FromString(raw)
+        except DecodeError:
+            return None
+        return None if request.HasField("log_size") else request.name.partition("/accounts/")[0]
+
+    def begin(self, raw: bytes, read: Callable[[bytes], pb.GetBalanceRequest]) -> tuple[str, str]:
+        """Returns the same of a message."""
+        return self.asked(read(raw))
+
+    def asked(self, request: pb.GetBalanceRequest) -> tuple[str, str]:
+        """Returns the pool's id, and the account."""
+        pool_id, account = parse_account_name(request.name, "name")
+        _require_own_account(account, "name")
+        require_pool(pool_id)
+        return pool_id, account
+
+    def do(self, asked: Sequence[tuple[str, str]]) -> list[tuple[PoolRef, int | None, int]]:
+        """Returns of each its pool, amount (None without transfers) and log size."""
+        with self._database.reading(shared=len(asked) > 1) as connection:
+            pool = registry.pool_ref(connection, asked[0][0])
+            if len(asked) == 1:
+                return [(pool, *journal.latest_balance(connection, pool, asked[0][1]))]
+            found = journal.latest_balances(connection, pool, [account for _, account in asked])
+        return [(pool, *each) for each in found]
+
+    def end(self, asked: tuple[str, str], found: tuple[PoolRef, int | None, int] | Exception) -> pb.Balance:
+        """Returns the balance, of an account whose owner exists."""
+        if isinstance(found, Exception):
+            raise found
+        pool, amount, log_size = found
+        if amount is None:
+            with self._database.reading() as connection:
+                _require_owner_exists(connection, asked[1])
+        return _balance(pool, asked[1], amount or 0, log_size)
+
+
+def _require_own_account(account: str, field: str) -> None:
+    owner_of(account, field)
+    own = _own_accounts()
+    if own is not None and account not in own:
+        raise PermissionDeniedError(caller(), f"account {account}")
 
 
 def _own_accounts() -> list[str] | None:

@@ -42,6 +42,8 @@ from services.api.registry import RegistryService
 from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
 from services.api.streams import CallLimits
+from services.api.submissions import SUBMIT_USAGE
+from services.api.together import Together
 from services.api.usage import UsageService
 from services.api.watches import Watches
 from services.api.webhooks import WebhooksService
@@ -89,13 +91,19 @@ class Services:
         self.limits: Final = CallLimits(parts.settings.threads)
         self.watches: Final = Watches(parts.database, parts.readers)
         self._usage = UsageService(parts)
+        accounts = AccountsService(parts)
+        self.together: Final[dict[str, Together]] = {
+            "/moiety.v1.AccountsService/GetBalance": accounts.balances,
+            SUBMIT_USAGE: self._usage.submissions,
+        }
+        """How calls of some methods are done with others of their kind."""
         self._each: dict[str, Any] = {
             "RegistryService": RegistryService(parts),
             "ActsService": ActsService(parts),
             "LimitsService": LimitsService(parts),
             "UsageService": self._usage,
             "RevenueService": RevenueService(parts),
-            "AccountsService": AccountsService(parts),
+            "AccountsService": accounts,
             "PaymentsService": PaymentsService(parts),
             "RoundsService": RoundsService(parts),
             "AuditService": AuditService(parts, self.watches),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
@@ -40,6 +40,13 @@ TAKES_BODIES: Final = frozenset(
 """The methods whose messages may be large."""
 
 
+class Cancellable(Protocol):
+    """A call, as gRPC has it."""
+
+    def cancel(self) -> Any:
+        """End it."""
+
+
 class MessageTooLargeError(LedgerError):
     """A message has more bytes than its method accepts."""
 
@@ -56,7 +63,7 @@ class Waiting:
     """Calls that wait for their next message. A call that waits too long is cancelled, which frees its thread."""
 
     def __init__(self) -> None:
-        self._until: dict[int, tuple[float, grpc.ServicerContext]] = {}
+        self._until: dict[int, tuple[float, Cancellable]] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="door", daemon=True)
@@ -67,17 +74,24 @@ class Waiting:
         self._stopped.set()
         self._thread.join()
 
-    @contextmanager
-    def at_most(self, seconds: float, context: grpc.ServicerContext) -> Iterator[None]:
-        """Cancel the call if what is done here takes longer."""
-        key = id(context)
+    def begin(self, call: Cancellable, seconds: float) -> None:
+        """Cancel a call unless what it waits for ends in time."""
         with self._lock:
-            self._until[key] = (time.monotonic() + seconds, context)
+            self._until[id(call)] = (time.monotonic() + seconds, call)
+
+    def end(self, call: Cancellable) -> None:
+        """The call waits no more."""
+        with self._lock:
+            self._until.pop(id(call), None)
+
+    @contextmanager
+    def at_most(self, seconds: float, call: Cancellable) -> Iterator[None]:
+        """Cancel the call if what is done here takes longer."""
+        self.begin(call, seconds)
         try:
             yield
         finally:
-            with self._lock:
-                self._until.pop(key, None)
+            self.end(call)
 
     def each(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> Iterator[M]:
         """A call's messages, each of which must arrive in time. None is kept here while its successor is waited for."""
@@ -91,9 +105,9 @@ class Waiting:
         while not self._stopped.wait(1.0):
             now = time.monotonic()
             with self._lock:
-                late = [context for until, context in self._until.values() if until < now]
-            for context in late:
-                context.cancel()
+                late = [call for until, call in self._until.values() if until < now]
+            for call in late:
+                call.cancel()
 
 
 def most_bytes(method: str) -> int:

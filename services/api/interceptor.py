@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +24,7 @@ from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
 from services.api.errors import for_trailers, is_expected
 from services.api.queues import FairThreads, OverloadedError
 from services.api.streams import CallLimits, StreamLimit, TooManyStreamsError
+from services.api.together import Arrivals, Together
 from services.api.watchers import Watcher, Watchers
 from services.api.watches import WATCH_LEAVES, Watch
 from services.metrics import under_way
@@ -49,6 +50,8 @@ class Gatekeeper(grpc.ServerInterceptor):
         threads: FairThreads,
         other_threads: ThreadPoolExecutor,
         watchers: Watchers,
+        arrivals: Arrivals,
+        together: Mapping[str, Together],
     ) -> None:
         self._keyring = keyring
         self._limits = limits
@@ -56,6 +59,8 @@ class Gatekeeper(grpc.ServerInterceptor):
         self._threads = threads
         self._other_threads = other_threads
         self._watchers = watchers
+        self._arrivals = arrivals
+        self._together = together
         self._health_waits = BoundedSemaphore(1)
 
     def intercept_service(
@@ -72,7 +77,8 @@ class Gatekeeper(grpc.ServerInterceptor):
         call = _Call(self._keyring, self._waiting, self._threads, details, handler.request_deserializer)
         wrapped = self._wrapped(call, handler, details.method)
         if self._threads.has_room(call.holder):
-            _run_on(wrapped, self._threads.of(call.holder))
+            together = self._together.get(details.method) if call.is_known else None
+            _run_on(wrapped, self._arrivals.executor(call, together) if together else self._threads.of(call.holder))
         else:
             wrapped = call.overloaded()
             _run_on(wrapped, self._other_threads)
@@ -169,6 +175,11 @@ class _Call:
         asked_id = dict(metadata).get("x-request-id", "")
         self._call = Call(keyring, details.method, "grpc", keys, asked_id, trace=metadata)
         self._told = (("x-request-id", self._call.request_id),)
+        self.holder = self._call.holder
+        """In whose queue it waits."""
+        self.asked: Any = None
+        self.found: Any = None
+        self._begun: ExitStack | None = None
 
     def unary(
         self, behavior: Callable[[Any, Any], Any], limit: StreamLimit
@@ -176,9 +187,12 @@ class _Call:
         """A handler with one response."""
 
         def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            if self._begun is not None:
+                return self._end(context)
             with under_way("grpc"):
                 try:
                     self._enter(context)
+                    self._threads.run_for(self._call.principal)
                     with limit.one(self._call.principal):
                         response = behavior(self.one(messages, context), context)
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
@@ -197,6 +211,7 @@ class _Call:
             with under_way("grpc"):
                 try:
                     self._enter(context)
+                    self._threads.run_for(self._call.principal)
                     with limit.one(self._call.principal) as self._call.stream:
                         yield from behavior(messages, context)
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
@@ -217,6 +232,7 @@ class _Call:
                 opened.enter_context(under_way("grpc"))
                 try:
                     self._enter(context)
+                    self._threads.run_for(self._call.principal)
                     opened.enter_context(limit.one(self._call.principal))
                     watch: Watch = behavior(self.one(messages, context), context)
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
@@ -230,17 +246,41 @@ class _Call:
         vars(wrapped)["experimental_non_blocking"] = True
         return wrapped
 
+    def begin(self, raw: bytes, context: grpc.ServicerContext, together: Together) -> None:
+        """The first half of a call that is done with others: it holds no thread, so no limit of threads concerns it."""
+        self._begun = begun = ExitStack()
+        begun.enter_context(under_way("grpc"))
+        self._together = together
+        try:
+            self._enter(context)
+            self.asked = together.begin(raw, self._read)
+        except Exception as error:  # noqa: BLE001  # it is raised in the second half
+            self.found = error
+
+    def _end(self, context: grpc.ServicerContext) -> Any:
+        """The second half."""
+        assert self._begun is not None  # noqa: S101  # it is the second
+        with self._begun:
+            try:
+                if self.asked is None:
+                    raise self.found
+                response = self._together.end(self.asked, self.found)
+            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                self._fail(error, context)
+            self._call.done()
+            return response
+
     @property
-    def holder(self) -> str:
-        """In whose queue it waits."""
-        return self._call.holder
+    def is_known(self) -> bool:
+        """Whether its key was looked up before."""
+        return self.holder != ANYONE
 
     def overloaded(self) -> Callable[..., Any]:
         """A handler that refuses the call, whose principal has as many waiting as may."""
 
         def wrapped(_: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             context.set_trailing_metadata(self._told)
-            self._fail(OverloadedError(self._call.holder), context)
+            self._fail(OverloadedError(self.holder), context)
 
         return wrapped
 
@@ -254,6 +294,9 @@ class _Call:
         raw = next(self._waiting.each(messages, MESSAGE_SECONDS, context), None)
         if raw is None:
             raise InvalidInputError.of("request", "is required")
+        return self._read(raw)
+
+    def _read(self, raw: bytes) -> Message:
         request: Message = parsed(raw, self._call.method, self._deserialize)
         require_fields(request)
         return request
@@ -274,7 +317,6 @@ class _Call:
         for certificate in context.auth_context().get("x509_pem_cert", ()):  # there is one at most, behind TLS
             self._call.certificate = certificate_hash(certificate)
         self._call.enter()
-        self._threads.run_for(self._call.principal)
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
         if isinstance(error, GivenUpError):

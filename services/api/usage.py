@@ -21,13 +21,12 @@ from ledger.store.refusals import list_refusals
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.id_schemes import find_scheme, fix_scheme
+from ledger.store.usage.prepared import Sent
 from ledger.store.usage.retractions import RetractionRequest, retract
-from ledger.usage.batch import Batch
-from ledger.usage.encoding import body_of
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
-from services.access.keys import Principal, Role
-from services.access.permissions import caller, own_id, require_own, require_pool
+from services.access.keys import Role
+from services.access.permissions import caller, own_id, require_own
 from services.api import convert
 from services.api.call import authenticated_again, logger, open_stream, request_id, require_fields
 from services.api.checkpoints import entry_proof
@@ -37,7 +36,8 @@ from services.api.pages import page_of
 from services.api.refusals import Refusals, refusal_to_proto
 from services.api.registry import pool_of
 from services.api.streams import OpenStream, StreamShedError
-from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
+from services.api.submissions import Submissions, identity_of
+from services.api.usage_events import MAX_ROW_EVENTS, event_at, parse_event_id
 from services.metrics import count_batch
 from services.parts import Parts
 
@@ -55,6 +55,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._clock = parts.clock
         self._refusals = Refusals(parts.database, parts.clock)
         self._usage = parts.usage
+        self.submissions: Final = Submissions(parts.usage, self._refusals)
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
@@ -62,19 +63,9 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._intake.shutdown()
 
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
-        identity = _identity(caller(), request.parent, request.batch_id)
-        body = b""  # rows that are refused one by one make none
-        try:
-            method_id = require_resource_id(request.method_id, "method_id")
-            if len(request.events) > MAX_ROW_EVENTS:
-                raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {len(request.events)}")
-            columns = columns_of(request.events)
-            body = body_of(columns)
-            return self._receipt(identity, method_id, body, request, columns)
-        except LedgerError as error:
-            if not request.validate_only:
-                self._refusals.keep(identity, body, error, status_of(error, request_id()))
-            raise
+        asked = self.submissions.checked(request)
+        (found,) = self.submissions.do([asked])
+        return self.submissions.end(asked, found)
 
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
@@ -135,9 +126,9 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             principal = authenticated_again().principal
             if sent.error is not None:
                 raise sent.error
-            identity = _identity(principal, request.parent, request.batch_id)
+            identity = identity_of(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
-            receipt = self._receipt(identity, method_id, sent.body, request)
+            receipt = self._receipt(identity, method_id, sent)
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
@@ -147,21 +138,14 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             return pb.AppendUsageResponse(batch_id=request.batch_id, error=status)
         return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
 
-    def _receipt(
-        self,
-        identity: BatchIdentity,
-        method_id: str,
-        body: bytes,
-        request: pb.SubmitUsageRequest | pb.AppendUsageRequest,
-        written: Batch | None = None,
-    ) -> pb.Receipt:
+    def _receipt(self, identity: BatchIdentity, method_id: str, sent: _Sent) -> pb.Receipt:
         """Record a batch, or only check it."""
-        scheme = convert.id_scheme_from_proto(request.id_scheme)
-        if request.validate_only:
-            checked = self._usage.validate(identity, method_id, body, written, id_scheme=scheme)
-            return convert.validated_to_proto(identity.pool, checked)
-        recorded = self._usage.accept(identity, method_id, body, written, id_scheme=scheme)
-        count_batch(recorded.content.accepted, len(recorded.duplicate_positions()), len(body))
+        scheme = convert.id_scheme_from_proto(sent.request.id_scheme)
+        batch = Sent.of(identity, method_id, sent.body, id_scheme=scheme)
+        if sent.request.validate_only:
+            return convert.validated_to_proto(identity.pool, self._usage.validate(batch))
+        recorded = self._usage.accept(batch)
+        count_batch(recorded.content.accepted, len(recorded.duplicate_positions()), len(sent.body))
         return convert.receipt_to_proto(identity.pool, recorded)
 
     def SetIdScheme(self, request: pb.SetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:
@@ -307,9 +291,3 @@ def _failed(error: LedgerError) -> Future[pb.AppendUsageResponse]:
     failed: Future[pb.AppendUsageResponse] = Future()
     failed.set_exception(error)
     return failed
-
-
-def _identity(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
-    pool = only_id(parent, "pools", "parent")
-    require_pool(pool)
-    return BatchIdentity(pool, principal.id, require_request_id(batch_id, "batch_id"))

@@ -15,6 +15,7 @@ from services.api.contract import Services, service_names
 from services.api.door import LARGE_MESSAGE_BYTES, Waiting
 from services.api.interceptor import Gatekeeper
 from services.api.queues import FairThreads
+from services.api.together import Arrivals
 from services.api.watchers import Watchers
 from services.parts import Parts
 from services.process.health import Health
@@ -59,7 +60,14 @@ class Server:
             self._other_threads,
             interceptors=[
                 Gatekeeper(
-                    parts.keyring, services.limits, self._waiting, self._threads, self._other_threads, self._watchers
+                    parts.keyring,
+                    services.limits,
+                    self._waiting,
+                    self._threads,
+                    self._other_threads,
+                    self._watchers,
+                    Arrivals(self._threads, self._waiting, threads),
+                    services.together,
                 )
             ],
             maximum_concurrent_rpcs=OPEN_PER_THREAD * threads,

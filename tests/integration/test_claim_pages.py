@@ -23,6 +23,7 @@ from ledger.store.usage import pages
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.prepared import Sent
 from ledger.store.usage.second_look import look_again
 from ledger.usage.pages import EventIds, unpacked
 from tests.support.batches import Event, body_of, event_id
@@ -64,7 +65,7 @@ def accepted(store: UsageStore, platform: str, batch_id: str, ids: Sequence[int]
     recorded = None
     while recorded is None:
         with suppress(LostRaceError):  # which a client repeats
-            recorded = store.accept(BatchIdentity(POOL, platform, batch_id), METHOD, body)
+            recorded = store.accept(Sent.of(BatchIdentity(POOL, platform, batch_id), METHOD, body))
     left_out = set(recorded.duplicate_positions())
     counted = [number for place, number in enumerate(ids) if place not in left_out]
     assert len(counted) == len(set(counted)) == recorded.content.accepted

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from moiety import Client, InvalidArgumentError, Receipt
+from services.api.queues import FairThreads
+from services.api.submissions import Submissions
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
-from tests.support.scene import POOL, Scene, event, events, open_scene
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
 
 @pytest.fixture
@@ -23,24 +27,37 @@ def scene(deployment: Deployment) -> Scene:
 
 def at_once(scene: Scene, asked: Sequence[tuple[range, str, Client | None]]) -> tuple[list[Future[Receipt]], list[int]]:
     """Submits (numbers of events, batch id, whose if not the scene's platform's) so that all of them wait before the
-    first is done; and tells how many batches each transaction had.
+    first is done; and tells how many calls were done together.
     """
-    groups: Any = scene.deployment.running.parts.usage._groups
-    record_all, sizes = groups._do_all, []
+    do, gather, first_is_there, go = Submissions.do, FairThreads.gather, Event(), Event()
+    sizes: list[int] = []
+    gathered: list[Any] = []
 
-    def counted(group: Sequence[Any]) -> Any:
-        sizes.append(len(group))
-        return record_all(group)
+    def held(self: Submissions, group: Sequence[Any]) -> Any:
+        if not first_is_there.is_set():
+            first_is_there.set()
+            assert go.wait(240)
+        else:
+            sizes.append(len(group))
+        return do(self, group)
 
-    groups._do_all = counted
-    waiting: list[Any] = []
-    groups._waiting[POOL] = waiting  # as if a caller worked on others
-    with ThreadPoolExecutor(len(asked)) as threads:
+    def counted(self: FairThreads, *given: Any) -> None:
+        gather(self, *given)
+        gathered.append(given)
+
+    first = partial(scene.platform.submit_events, POOL, [event(0)], METHOD, batch_id="first", validate_only=True)
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1 + len(asked)) as threads:
+        patch.setattr(Submissions, "do", held)
+        patch.setattr(FairThreads, "gather", counted)
+        threads.submit(first)
+        assert first_is_there.wait(240)
         found = []
         for place, (numbers, batch_id, by) in enumerate(asked):
             found.append(threads.submit(scene.submit, events(numbers), batch_id, by=by))
-            wait_until(lambda place=place: len(waiting) > place or found[-1].done())  # type: ignore[misc]
-        waiting.pop(0).wake()
+            wait_until(lambda place=place: len(gathered) > place + 1)  # type: ignore[misc]
+        go.set()
+        for each in found:
+            each.exception()
     return found, sizes
 
 

@@ -13,7 +13,7 @@ from ledger.errors import LostRaceError
 from ledger.store import registry
 from ledger.store.usage.batches import BatchIdentity, find_batch, list_batches
 from ledger.store.usage.intake import GROUPED_EVENTS
-from ledger.store.usage.prepared import Preparation
+from ledger.store.usage.prepared import Preparation, Sent
 from ledger.usage.entries import UsageContent
 from moiety import Method, Mode, batch_of, usage_batches
 from moiety.attribution import score_batches
@@ -56,7 +56,9 @@ def test_a_method_s_version_that_comes_meanwhile_is_the_one_that_counts(
 ) -> None:
     after_preparing(monkeypatch, lambda time: next_method(scene, 100_000) if time == 1 else None)
     (body,) = usage_batches(batch_of(events(range(count))))
-    recorded = scene.deployment.running.parts.usage.accept(BatchIdentity(POOL, "tunesmith", "first"), METHOD, body)
+    recorded = scene.deployment.running.parts.usage.accept(
+        Sent.of(BatchIdentity(POOL, "tunesmith", "first"), METHOD, body)
+    )
     assert (recorded.content.accepted, recorded.content.method_version) == (count, 2)
 
 
@@ -89,11 +91,11 @@ def test_who_is_overtaken_again_and_again_is_told_to_come_back_and_nothing_is_ke
     with monkeypatch.context() as patched:
         after_preparing(patched, lambda time: next_method(scene, time))
         with pytest.raises(LostRaceError):
-            usage.accept(identity, METHOD, body)
+            usage.accept(Sent.of(identity, METHOD, body))
     with owner.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM batch")).scalar_one() == 0
         assert connection.execute(sa.text("SELECT count(*) FROM event")).scalar_one() == 0
-    assert usage.accept(identity, METHOD, body).content.accepted == 1
+    assert usage.accept(Sent.of(identity, METHOD, body)).content.accepted == 1
 
 
 def test_a_batch_that_was_recorded_keeps_its_version(scene: Scene) -> None:

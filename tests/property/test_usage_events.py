@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from ledger.usage.format import MAX_OCCURRED_AT
 from ledger.usage.shares import parse_batch
 from moiety.v1 import usage_pb2 as pb
 from services.api.usage_events import columns_of
+from services.api.usage_wire import columns_in, scan
 from tests.support.batches import Event, events_in, record_batch, stream
 from tests.support.usage_strategies import near_the_bounds, sound_events
 
@@ -89,3 +91,53 @@ def test_the_bytes_stay_the_same_for_ever() -> None:
         "65857126625f1cdea97928db47908519d3932d46007b940cdcedce2ee3f2e22d",
         "495a8f0af8926325445003225388fc344ef34c7d0ed5593d7a66e68888e5e6de",
     ]
+
+
+def request_of(events: list[Event]) -> pb.SubmitUsageRequest:
+    return pb.SubmitUsageRequest(
+        parent="pools/folk", batch_id="b", method_id="m", events=map(message_of, events), validate_only=len(events) > 6
+    )
+
+
+def require_read_alike(raws: list[bytes], read: list[Batch]) -> None:
+    for raw, columns in zip(raws, read, strict=True):
+        expected = columns_of(pb.SubmitUsageRequest.FromString(raw).events)
+        assert columns.names == expected.names
+        assert body_of(columns) == body_of(expected)
+        for column in ("event_ids", "occurred_at", "units", "modes", "offsets", "name_index", "amounts"):
+            ours, theirs = getattr(columns, column), getattr(expected, column)
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
+
+
+def usual(event: Event) -> Event:
+    """The event with no field that has its default, which would be left out."""
+    return replace(event, occurred_at=max(event.occurred_at or 0, 1_000_000))
+
+
+@given(st.lists(st.lists(sound_events.map(usual), min_size=1, max_size=12), min_size=1, max_size=3))
+def test_events_read_from_bytes_are_those_read_from_messages(batches: list[list[Event]]) -> None:
+    requests = [request_of(events) for events in batches]
+    raws = [request.SerializeToString() for request in requests]
+    scanned = [each for raw in raws if (each := scan(raw))]
+    read = columns_in(scanned)
+    assert read is not None
+    require_read_alike(raws, read)
+    for each, request in zip(scanned, requests, strict=True):
+        del request.events[:]
+        assert each.request == request
+
+
+@given(batches_of_events, st.data())
+def test_whatever_is_read_from_bytes_is_what_protobuf_reads(events: list[Event], data: st.DataObject) -> None:
+    """Rule: bytes that are not in the usual form are left to protobuf, and to what refuses them."""
+    raw = bytearray(request_of(events).SerializeToString())
+    for place in data.draw(st.lists(st.integers(0, len(raw) - 1), max_size=3)):
+        raw[place] = data.draw(st.sampled_from([0, 1, 6, 10, 12, 16, 18, 26, 32, 34, 40, 50, 127, 128, 255]))
+    scanned = scan(bytes(raw))
+    read = columns_in([scanned]) if scanned else None
+    if scanned and read is not None:
+        kept = pb.SubmitUsageRequest.FromString(bytes(raw))
+        require_read_alike([bytes(raw)], read)
+        del kept.events[:]
+        assert scanned.request == kept

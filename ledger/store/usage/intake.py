@@ -6,12 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError, StateError
+from ledger.errors import (
+    IdentityReusedError,
+    InvalidInputError,
+    LedgerError,
+    LostRaceError,
+    NotFoundError,
+    QuotaError,
+    StateError,
+    or_error,
+)
 from ledger.store import admissions, log, methods, registry
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
@@ -19,14 +27,12 @@ from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, driver_connection, pipelined_to_commit
 from ledger.store.groups import Groups
 from ledger.store.usage import batches, limits, pages
-from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
+from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
 from ledger.store.usage.id_schemes import hold_unfixed
 from ledger.store.usage.pages import Looked
 from ledger.store.usage.prepared import Preparation, Prepared, Sent
 from ledger.store.usage.second_look import look_again
-from ledger.usage.batch import Batch
-from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
 from ledger.usage.pages import known_among
 
@@ -57,19 +63,10 @@ class UsageStore:
         self._batch_numbers = BatchNumbers()
         self._groups: Groups[Sent | Prepared, RecordedBatch] = Groups(self._record_group, _CONFLICTS)
 
-    def accept(
-        self,
-        identity: BatchIdentity,
-        method_id: str,
-        body: bytes,
-        written: Batch | None = None,
-        *,
-        id_scheme: IdScheme = IdScheme.OWN,
-    ) -> RecordedBatch:
+    def accept(self, sent: Sent) -> RecordedBatch:
         """Record a batch; when this returns it is durable. Repeating it returns its first record.
 
-        Nothing is recorded if this raises. `written` are the columns that the body was written from, if the caller
-        wrote it.
+        Nothing is recorded if this raises.
 
         Raises:
             IdentityReusedError: the id was used with other bytes or with another method.
@@ -78,12 +75,31 @@ class UsageStore:
             StateError: the pool is closed, or the platform is not admitted to it.
             LostRaceError: other batches with the same events won every race; the same call may succeed later.
         """
-        sent = Sent(identity, method_id, body, sha256(body).digest(), written, id_scheme)
+        return self._accept(sent, self._first_try([sent]).get(0))
+
+    def accept_each(self, group: Sequence[Sent]) -> list[RecordedBatch | LedgerError]:
+        """Record batches of one pool, together as far as they are small; returns of each what `accept` returns, or the
+        error that it raises.
+        """
+        tried = self._first_try(group)
+        return [or_error(self._accept, sent, tried.get(place)) for place, sent in enumerate(group)]
+
+    def _first_try(self, group: Sequence[Sent]) -> dict[int, RecordedBatch | Exception]:
+        """Record those that are small, and what else comes at the same time; by their places."""
+        small = [place for place, sent in enumerate(group) if self._is_small(sent)]
+        if not small:
+            return {}
+        found = self._groups.do_all(group[0].identity.pool, [group[place] for place in small])
+        return dict(zip(small, found, strict=True))
+
+    def _accept(self, sent: Sent, tried: RecordedBatch | Exception | None) -> RecordedBatch:
         prepared = None
         for is_first in (True, *[False] * _ATTEMPTS):
             try:
-                if is_first and self._is_small(sent):
-                    return self._groups.do(identity.pool, sent)
+                if is_first and tried is not None:
+                    if isinstance(tried, Exception):
+                        raise tried
+                    return tried
                 prepared = prepared or self._preparation.one(sent)
                 self._write_elsewhere(prepared)
                 return self._record_with_others(prepared) if is_first else self._record_what_is_new(prepared)
@@ -101,7 +117,7 @@ class UsageStore:
                 if recorded := self._recorded_before(sent):
                     return recorded
                 raise
-        raise LostRaceError(f"batch {identity.batch_id}")
+        raise LostRaceError(f"batch {sent.identity.batch_id}")
 
     def _recorded_before(self, sent: Sent) -> RecordedBatch | None:
         """Returns the first record of the batch, if any. Called only after a conflict, which is rare.
@@ -123,21 +139,12 @@ class UsageStore:
             raise IdentityReusedError.of("batch_id", reason)
         return recorded
 
-    def validate(
-        self,
-        identity: BatchIdentity,
-        method_id: str,
-        body: bytes,
-        written: Batch | None = None,
-        *,
-        id_scheme: IdScheme = IdScheme.OWN,
-    ) -> RecordedBatch:
+    def validate(self, sent: Sent) -> RecordedBatch:
         """Run the checks of `accept` alone, and return what would be recorded now, at no place in the log. Nothing is
         recorded.
 
         Raises as `accept` does.
         """
-        sent = Sent(identity, method_id, body, sha256(body).digest(), written, id_scheme)
         self._recorded_before(sent)
         prepared = self._preparation.one(sent)
         with self._database.reading() as connection:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from hashlib import sha256
 
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, or_error
 from ledger.store import admissions, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -46,6 +46,18 @@ class Sent:
     digest: bytes
     written: Batch | None
     id_scheme: IdScheme
+
+    @classmethod
+    def of(
+        cls,
+        identity: BatchIdentity,
+        method_id: str,
+        body: bytes,
+        written: Batch | None = None,
+        id_scheme: IdScheme = IdScheme.OWN,
+    ) -> Sent:
+        """Returns it with its body's hash."""
+        return cls(identity, method_id, body, sha256(body).digest(), written, id_scheme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +175,11 @@ class Preparation:
             for sent in group:
                 asked = sent.identity.platform, sent.method_id
                 if asked not in standing:
-                    standing[asked] = _or_error(self._standing, connection, sent)
+                    standing[asked] = or_error(self._standing, connection, sent)
         found = []
         for sent in group:
             under = standing[sent.identity.platform, sent.method_id]
-            found.append(under if isinstance(under, LedgerError) else _or_error(self._prepared, sent, under))
+            found.append(under if isinstance(under, LedgerError) else or_error(self._prepared, sent, under))
         return found
 
     def _standing(self, connection: sa.Connection, sent: Sent) -> _Standing:
@@ -214,14 +226,3 @@ class Preparation:
         numbered = self.collectives.of(batch.names)
         require_known(batch, numbered.numbers > 0)
         return batch, numbered
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _or_error(do: Callable[P, R], *args: P.args, **named: P.kwargs) -> R | LedgerError:
-    try:
-        return do(*args, **named)
-    except LedgerError as error:
-        return error

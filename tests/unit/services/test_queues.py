@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.api.queues import WAITING_PER_THREAD, FairThreads
+from services.api.queues import TOGETHER_MAX, WAITING_PER_THREAD, FairThreads
 
 
 class Held:
@@ -113,3 +113,33 @@ def test_what_waits_when_it_shuts_down_is_done() -> None:
     go.set()
     threads.shutdown()
     assert all(each.done() for each in held)
+
+
+def test_calls_that_gather_are_done_together_those_of_each_principal_in_turn(held: Held) -> None:
+    groups: list[list[str]] = []
+    for holder in ("flood", "flood", "flood", "quiet"):
+        held.threads.gather("balances", holder, holder, lambda group: groups.append(list(group)))
+    held.threads.gather("others", "quiet", "other", lambda group: groups.append(list(group)))
+    held.finish()
+    held.threads.shutdown()
+    assert groups == [["flood", "quiet", "flood", "flood"], ["other"]]
+
+
+def test_groups_are_bounded_and_other_calls_have_their_turn_between_them(held: Held) -> None:
+    for _ in range(2 * TOGETHER_MAX + 1):
+        held.threads.gather("balances", "flood", 1, lambda group: held.order.append(f"group of {len(group)}"))
+    held.ask("quiet", 1)
+    held.finish()
+    held.threads.shutdown()
+    assert held.order == [f"group of {TOGETHER_MAX}", "quiet", f"group of {TOGETHER_MAX}", "group of 1"]
+
+
+def test_what_gathers_waits_too(held: Held) -> None:
+    for _ in range(WAITING_PER_THREAD):
+        assert held.threads.has_room("flood")
+        held.threads.gather("balances", "flood", 1, lambda _: None)
+    assert not held.threads.has_room("flood")
+    assert held.threads.has_room("quiet")
+    held.finish()
+    held.threads.shutdown()
+    assert held.threads.has_room("flood")
