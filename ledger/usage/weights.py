@@ -24,6 +24,8 @@ LIMB_BITS: Final = 44
 
 _LOW_MASK: Final = (1 << LIMB_BITS) - 1
 
+_NOTHING: Final = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class ModeWeights:
@@ -45,6 +47,8 @@ class ModeWeights:
 
     def attributed(self) -> int:
         """The sum over all collectives, exact."""
+        if not len(self.low):
+            return 0
         return _sum_limbs(self.low) + (_sum_limbs(self.high) << LIMB_BITS)
 
     def totals(self) -> ModeTotals:
@@ -127,9 +131,11 @@ def _mode_weights(
     batch: Batch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
 ) -> ModeWeights:
     own = slice((mode - 1) * width, mode * width)
+    counted = accepted & (batch.modes == mode)
+    if not counted.any():
+        return ModeWeights(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING, 0)
     # Shares and units are at least 1, so everyone who is named has weight.
     present = np.flatnonzero(count[own])
-    counted = accepted & (batch.modes == mode)
     found = ModeWeights(
         int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
     )

@@ -63,13 +63,12 @@ class Scanned:
 
     Attributes:
         request: the message without its events. It has every required field.
-        starts: where each of its 1 to MAX_ROW_EVENTS events begins in `raw`.
-        ends: where each of them ends.
+        ends: where the first of its 1 to MAX_ROW_EVENTS events begins in `raw`, with its tag and length, and where each
+            ends.
     """
 
     request: pb.SubmitUsageRequest
     raw: bytes
-    starts: list[int]
     ends: list[int]
 
 
@@ -101,19 +100,21 @@ def columns_in(scanned: Sequence[Scanned]) -> list[Batch] | None:
 
 def _scan(raw: bytes) -> Scanned:
     first = _head_end(raw)
-    starts, ends = _event_bounds(raw, first)
-    _require(0 < len(starts) <= MAX_ROW_EVENTS)
+    ends = _event_ends(raw, first)
+    _require(1 < len(ends) <= 1 + MAX_ROW_EVENTS)
     request = pb.SubmitUsageRequest.FromString(raw[:first] + raw[ends[-1] :])
     _require(request.parent and request.batch_id and request.method_id and not request.events)
-    return Scanned(request, raw, starts, ends)
+    return Scanned(request, raw, ends)
 
 
 def _columns_in(scanned: Sequence[Scanned]) -> list[Batch]:
-    offsets = list(accumulate((len(each.raw) for each in scanned), initial=0))
-    starts = np.concatenate([np.array(each.starts) + offset for each, offset in zip(scanned, offsets, strict=False)])
-    ends = np.concatenate([np.array(each.ends) + offset for each, offset in zip(scanned, offsets, strict=False)])
-    columns = _Columns(b"".join((*(each.raw for each in scanned), bytes(_PADDING))), starts, ends)
-    until = accumulate((len(each.starts) for each in scanned), initial=0)
+    data = b"".join((*(each.raw for each in scanned), bytes(_PADDING)))
+    offsets = accumulate((len(each.raw) for each in scanned), initial=0)
+    bounds = [np.array(each.ends) + offset for each, offset in zip(scanned, offsets, strict=False)]
+    tags = np.concatenate([each[:-1] for each in bounds])
+    starts = tags + 2 + (np.frombuffer(data, dtype=np.uint8)[tags + 1] >= _ONE_BYTE)
+    columns = _Columns(data, starts, np.concatenate([each[1:] for each in bounds]))
+    until = accumulate((len(each.ends) - 1 for each in scanned), initial=0)
     return [columns.of(first, end) for first, end in pairwise(until)]
 
 
@@ -130,21 +131,21 @@ def _head_end(raw: bytes) -> int:
     return at
 
 
-def _event_bounds(raw: bytes, at: int) -> tuple[list[int], list[int]]:
-    """Returns where each of the events from a place on begins, and where it ends."""
-    starts: list[int] = []
-    ends: list[int] = []
+def _event_ends(raw: bytes, at: int) -> list[int]:
+    """Returns where each of the events from a place on ends; the first number is the place."""
     size = len(raw)
+    ends = [at]
     while at < size and raw[at] == _EVENT:
-        length, at = raw[at + 1], at + 2
-        if length >= _ONE_BYTE:
-            _require(raw[at] < _ONE_BYTE)
-            length, at = length & 127 | raw[at] << 7, at + 1
-        starts.append(at)
-        at += length
+        length = raw[at + 1]
+        if length < _ONE_BYTE:
+            at += 2 + length
+        elif raw[at + 2] < _ONE_BYTE:
+            at += 3 + (length & 127 | raw[at + 2] << 7)
+        else:
+            raise _OtherFormError
         ends.append(at)
     _require(at <= size)
-    return starts, ends
+    return ends
 
 
 class _Columns:
