@@ -49,7 +49,8 @@ def upgrade(url: str, *, app_password: str = "", to: str = "", stopped: bool = F
 
     Each migration is a transaction of its own, so that it holds its locks for no longer than it takes. It waits for a
     lock for half a second at most, because who waits for a table keeps others from it; then it lets go, and tries
-    again. No statement of it takes longer than a second.
+    again. No statement of it takes longer than a second. In an empty database nobody waits for anything, and all
+    migrations are one transaction.
 
     Args:
         url: the database, as the schema's owner reaches it.
@@ -65,9 +66,9 @@ def upgrade(url: str, *, app_password: str = "", to: str = "", stopped: bool = F
     with _alone(url) as connection:
         privileges.ensure_role(connection)
         desk.ensure_role(connection)
-    revisions = []
-    while revision := _locking(lambda: _migrate_next(url, to, stopped=stopped)):
-        revisions.append(revision)
+    revisions: list[str] = []
+    while run := _locking(lambda: _migrate_next(url, to, stopped=stopped)):
+        revisions += run
     if to and to != _revisions()[-1]:
         return Upgraded(revisions, [], [], [])
     with _alone(url) as connection:
@@ -93,7 +94,7 @@ LOCK_PAUSE_SECONDS: Final = 2.0
 """How long others have the tables between two tries."""
 
 
-def _locking(work: Callable[[], str | None]) -> str | None:
+def _locking(work: Callable[[], list[str]]) -> list[str]:
     """Do it, again and again while a table that it needs is in use.
 
     Raises:
@@ -109,24 +110,28 @@ def _locking(work: Callable[[], str | None]) -> str | None:
     raise StateError("a table", "LOCKED", detail)
 
 
-def _migrate_next(url: str, to: str, *, stopped: bool) -> str | None:
-    """Run the next migration that the database lacks; returns its number, None where there is none."""
+def _migrate_next(url: str, to: str, *, stopped: bool) -> list[str]:
+    """Run the next migration that the database lacks, or all of them in an empty one; returns their numbers."""
     with _alone(url) as connection:
-        pending = pending_revisions(connection)
-        if not pending or _present(connection) == to:
-            return None
-        # `SET LOCAL` and not before: whoever migrates at the same time may take longer.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_LOCK}'")
-        if not stopped:
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_LONGEST}'")
+        pending, present = pending_revisions(connection), _present(connection)
+        if not pending or present == to:
+            return []
+        run = pending[:1]
+        if present is None:
+            run = pending[: pending.index(to) + 1] if to in pending else pending
+        else:
+            # `SET LOCAL` and not before: whoever migrates at the same time may take longer.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_LOCK}'")
+            if not stopped:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_LONGEST}'")
         from alembic import command  # noqa: PLC0415  # 7 MB, which a server runs without
 
         config = _config()
         config.attributes["connection"] = connection
-        with _slowness_told(pending[0]):
-            command.upgrade(config, pending[0])
-        _note_compatible(connection, pending[0], _compatible_since(pending[0]))
-        return pending[0]
+        with _slowness_told(run[-1]):
+            command.upgrade(config, run[-1])
+        _note_compatible(connection, run[-1], _compatible_since(run[-1]))
+        return run
 
 
 @contextmanager
