@@ -22,6 +22,7 @@ from bench import (
     report,
     rounds,
     schedules,
+    starting,
     statements,
     verification,
 )
@@ -40,6 +41,7 @@ PARTS: Final[dict[str, Part]] = {
     "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 800, balances=50 if quick else 4_000),
     "overload": lambda stage, runs, quick: overload.measure(stage, runs, seconds=1 if quick else 10),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
+    "start": lambda _, runs, __: starting.measure(runs),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "statements": lambda stage, runs, quick: statements.measure(stage, runs, collectives=200 if quick else 10_000),
     "pages": lambda stage, runs, quick: pages.measure(stage, runs, collectives=200 if quick else 10_000),
