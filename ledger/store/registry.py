@@ -295,15 +295,10 @@ def _in_order(names: Sequence[str], numbers: Mapping[str, int]) -> Int64Array:
     return np.fromiter((numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
 
 
-_COUNT_NUMBERS: Final = """
-    SELECT (SELECT count(*) FROM pool WHERE name = %s AND pool_id = %s)
-    + (SELECT count(*) FROM platform JOIN unnest(%s::text[], %s::bigint[]) AS known (name, number)
-       ON platform.name = known.name AND platform_id = number)
-"""
-_COUNT_MARKS: Final = """
-    SELECT count(*) FROM leaf JOIN unnest(%s::bigint[], %s::bytea[]) AS known (leaf_index, hash)
-    USING (leaf_index, hash) WHERE pool_id = %s
-"""
+# By scalars: Postgres plans a statement with an array anew each time, which takes longer than to run it.
+_COUNT_POOL: Final = "SELECT (SELECT count(*) FROM pool WHERE name = %s AND pool_id = %s)"
+_COUNT_PLATFORM: Final = " + (SELECT count(*) FROM platform WHERE name = %s AND platform_id = %s)"
+_COUNT_MARK: Final = "SELECT count(*) FROM leaf WHERE leaf_index = %s AND hash = %b AND pool_id = %s"
 
 
 def ask_numbers(
@@ -321,8 +316,9 @@ def ask_numbers(
     Raises:
         NumbersChangedError: while waiting, if the database does not have them, so they came from another one.
     """
-    asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()])
-    counted = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True)
+    asked = (pool.name, pool.pool_id, *(part for platform in sorted(platforms.items()) for part in platform))
+    query = _COUNT_POOL + _COUNT_PLATFORM * len(platforms)
+    counted = driver_connection(connection).execute(query, asked, prepare=True)
     have_marks = _ask_marks(connection, marks)
 
     def require_numbers() -> None:
@@ -334,12 +330,11 @@ def ask_numbers(
 
 def _ask_marks(connection: sa.Connection, marks: Collection[Mark]) -> Callable[[], bool]:
     """Asks whether the database has these; returns what waits for the answer."""
-    if not marks:
-        return lambda: True
-    indices, hashes = zip(*marks, strict=True)
-    asked = ([*indices], [*hashes], REGISTRY.pool_id)
-    counted = driver_connection(connection).execute(_COUNT_MARKS, asked, prepare=True)
-    return lambda: counted.fetchone() == (len(marks),)
+    driver = driver_connection(connection)
+    counted = [
+        driver.execute(_COUNT_MARK, (mark.leaf_index, mark.leaf_hash, REGISTRY.pool_id), prepare=True) for mark in marks
+    ]
+    return lambda: all(each.fetchone() == (1,) for each in counted)
 
 
 def insert_pool(

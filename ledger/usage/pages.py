@@ -164,7 +164,7 @@ def _before_gap(gaps: npt.NDArray[np.float64], span: int) -> int:
     inner = gaps[IDS_MIN - 1 : len(gaps) - IDS_MIN + 1]
     if len(inner):
         widest = int(inner.argmax())
-        if inner[widest] * _GAP_SHARE > span:
+        if inner.item(widest) * _GAP_SHARE > span:  # as Python's numbers: numpy compares a large one as an object
             return IDS_MIN + widest
     return len(gaps) + 1
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -140,6 +142,7 @@ def span_of(pages: Iterable[Page]) -> Span | None:
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
 
+# By VALUES: Postgres plans a statement with an array anew each time, which takes longer than to run it.
 _STANDING: Final = """
 SELECT size, platform_id, ARRAY(
     WITH RECURSIVE used (level) AS (
@@ -153,8 +156,7 @@ SELECT size, platform_id, ARRAY(
     )
     SELECT level FROM used WHERE level IS NOT NULL
 ), EXISTS (SELECT FROM event WHERE pool_id = %(pool)s AND event_id BETWEEN asked.low AND asked.high)
-FROM head CROSS JOIN unnest(%(platforms)s::integer[], %(lows)b::uuid[], %(highs)b::uuid[])
-    AS asked (platform_id, low, high)
+FROM head CROSS JOIN (VALUES {}) AS asked (platform_id, low, high)
 WHERE pool_id = %(pool)s
 """
 
@@ -172,16 +174,21 @@ def _ask_standing(
         if len(claim.event_ids):
             low, high = min(low, claim.event_ids[0].tobytes()), max(high, claim.event_ids[-1].tobytes())
         ends[claim.platform_id] = low, high
-    asked = {
-        "pool": pool.pool_id,
-        "platforms": int4s([*ends]).as_array(),
-        "lows": uuids(array_of(low for low, _ in ends.values())).as_array(),
-        "highs": uuids(array_of(high for _, high in ends.values())).as_array(),
-    }
+    asked: dict[str, object] = {"pool": pool.pool_id}
+    for place, (platform_id, (low, high)) in enumerate(sorted(ends.items())):
+        asked |= {f"platform_{place}": platform_id, f"low_{place}": Value(low), f"high_{place}": Value(high)}
     return cast(
         "psycopg.Cursor[tuple[int, int, list[int], bool]]",
-        driver_connection(connection).execute(_STANDING, asked, prepare=True),
+        driver_connection(connection).execute(_standing_of(len(ends)), asked, prepare=True),
     )
+
+
+@lru_cache
+def _standing_of(platforms: int) -> str:
+    rows = (
+        f"(%(platform_{place})s::integer, %(low_{place})b::uuid, %(high_{place})b::uuid)" for place in range(platforms)
+    )
+    return _STANDING.format(", ".join(rows))
 
 
 _FIRST_ID: Final = bytes(16)
@@ -263,7 +270,7 @@ def _without_known(looked: Looked) -> Looked:
 
 _NEAR: Final = """
 SELECT page.low, page.high, page.width, page.ids
-FROM unnest(%b::smallint[], %b::uuid[]) AS asked (level, earliest)
+FROM (VALUES {}) AS asked (level, earliest)
 CROSS JOIN LATERAL (
     SELECT page.low, page.high, page.width, page.ids FROM claim_page AS page
     WHERE pool_id = %s AND platform_id = %s AND page.level = asked.level
@@ -307,20 +314,18 @@ def _near(
     """
     low, high = span
     begins = array_of([low])
-    asked = [
-        int2s(levels).as_array(),
-        uuids(np.concatenate([earliest_lows(begins, level) for level in levels])).as_array(),
-        pool.pool_id,
-        platform_id,
-        Value(high),
-        Value(low),
-        _NEAR_MAX,
-    ]
+    earliest = [(level, Value(earliest_lows(begins, level).tobytes())) for level in levels]
+    asked = [*chain.from_iterable(earliest), pool.pool_id, platform_id, Value(high), Value(low), _NEAR_MAX]
     cursor = driver_connection(connection).cursor(binary=True)
-    rows = cast("Any", cursor.execute(_NEAR, asked, prepare=True).fetchall())
+    rows = cast("Any", cursor.execute(_near_at(len(levels)), asked, prepare=True).fetchall())
     if len(rows) >= _NEAR_MAX:
         return None
     return [(first.bytes, last.bytes, unpacked(first.bytes, width, ids)) for first, last, width, ids in rows]
+
+
+@lru_cache
+def _near_at(levels: int) -> str:
+    return _NEAR.format(", ".join(["(%s::smallint, %b::uuid)"] * levels))
 
 
 def _overlapping_each(
