@@ -53,6 +53,11 @@ def _took(method: str, via: str) -> Histogram:
     return _SECONDS.labels(method, via)
 
 
+@cache
+def _under_way(via: str) -> Gauge:
+    return _UNDER_WAY.labels(via)
+
+
 def count_call(method: str, via: str, code: str, seconds: float) -> None:
     """Count a call that ended. `method` is one of the contract's, so that a stranger cannot make up labels."""
     _ended(method, via, code).inc()
@@ -67,8 +72,12 @@ def count_head_wait(seconds: float) -> None:
 @contextmanager
 def under_way(via: str) -> Iterator[None]:
     """Count a call as under way meanwhile."""
-    with _UNDER_WAY.labels(via).track_inprogress():
+    now = _under_way(via)
+    now.inc()
+    try:
         yield
+    finally:
+        now.dec()
 
 
 @contextmanager

@@ -69,6 +69,8 @@ class BatchWeights:
     def totals(self, mode: int) -> ModeTotals:
         """What the batch's leaf says of a mode."""
         found = [of_month[mode].totals() for of_month in self.by_month.values()]
+        if len(found) == 1:
+            return found[0]
         return ModeTotals(
             events=sum(each.events for each in found),
             attributed=sum(each.attributed for each in found),
