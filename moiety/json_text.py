@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import BinaryIO, Final, NoReturn
 
 _PIECE_BYTES: Final = 64 << 10
-_WHITESPACE: Final = " \t\r\n"
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
 
 
 class JsonText:
@@ -51,10 +52,9 @@ class JsonText:
     def next(self) -> str:
         """Return the next character that is no space, without taking it; nothing at the end."""
         while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _WHITESPACE:
-                    return self._text[self._at]
-                self._at += 1
+            self._at = _blank_until(self._text, self._at)
+            if self._at < len(self._text):
+                return self._text[self._at]
             if not self._more():
                 return ""
 
@@ -106,13 +106,22 @@ class JsonText:
             return error.object[: error.start].decode("utf-8")
 
 
+def _blank_until(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    assert found  # noqa: S101  # nothing at all matches too
+    return found.end()
+
+
 def reason_of(error: Exception) -> str:
     """Say why something cannot be read as JSON."""
     if isinstance(error, UnicodeDecodeError):
         return "is not UTF-8"
     if isinstance(error, json.JSONDecodeError):
         return f"is not JSON: {error.msg} at character {error.pos}"
-    return "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    # The advice of Python itself is for whoever wrote the program.
+    return "has a number of too many digits" if str(error).startswith("Exceeds the limit") else str(error)
 
 
 def no_constant(name: str) -> NoReturn:

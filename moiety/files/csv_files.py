@@ -19,7 +19,6 @@ from moiety.files.cells import (
     LIST_SEPARATOR,
     MODES,
     NUMBER_PATTERN,
-    ROW_BYTES_MAX,
     SHARE_PATTERN,
     TYPES,
     WHOLE_PATTERN,
@@ -29,8 +28,11 @@ from moiety.files.cells import (
 
 _ROWS_PER_PIECE: Final = 10_000
 _ROWS_AT_ONCE: Final = 1_000
+_COLUMNS_MAX: Final = 1_000
+"""How many columns are looked at, to say which of them usage does not have."""
+
 _PIECE_CHARACTERS: Final = 8 << 20
-"""About how large a piece may become where its rows are long."""
+"""How large a piece may become where its rows are long, before its last row."""
 
 
 class CsvUsage:
@@ -40,11 +42,11 @@ class CsvUsage:
         UsageFileError: the file has no header, or one that is not UTF-8.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, row_bytes_max: int) -> None:
         self._path = path
-        csv.field_size_limit(max(csv.field_size_limit(), ROW_BYTES_MAX))  # one for the process; the default is 128 KiB
+        csv.field_size_limit(max(csv.field_size_limit(), row_bytes_max))  # one for the process; the default is 128 KiB
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-        self._lines = _Lines(path, text)
+        self._lines = _Lines(path, text, row_bytes_max)
         self._reader = csv.reader(self._lines, strict=True)
         self._names = self._header()
         self.schema = pa.schema([pa.field(name, TYPES.get(name, pa.utf8())) for name in self._names])
@@ -61,6 +63,8 @@ class CsvUsage:
         rows = self._take(1)
         if not rows:
             raise UsageFileError(self._path, "is empty; its first line must name the columns")
+        if len(rows[0]) > _COLUMNS_MAX:
+            raise UsageFileError(self._path, f"has {len(rows[0]):,} columns; usage has at most {len(TYPES)}")
         if any(not _is_unicode(name) for name in rows[0]):
             raise UsageFileError(self._path, "its header is not UTF-8")
         return rows[0]
@@ -82,9 +86,16 @@ class CsvUsage:
         return rows
 
     def _take(self, count: int) -> list[list[str]]:
-        """As many rows as there are, at most; blank lines are none."""
+        """As many rows as there are, at most, or as fit a piece; blank lines are none."""
+        rows: list[list[str]] = []
+        self._lines.row_begins()
         try:
-            return list(islice(filter(None, self._reader), count))
+            for row in islice(filter(None, self._reader), count):
+                rows.append(row)
+                self._lines.row_begins()
+                if self._lines.taken > _PIECE_CHARACTERS:
+                    break
+            return rows
         except csv.Error as error:
             raise UsageFileError(self._path, f"line {self._reader.line_num:,} is not CSV: {error}") from None
 
@@ -92,16 +103,23 @@ class CsvUsage:
 class _Lines:
     """The lines of a text, each with its end. `taken` is how many characters were given since it was set to 0."""
 
-    def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
+    def __init__(self, path: Path, text: io.TextIOWrapper, row_bytes_max: int) -> None:
         self._path = path
         self._text = text
+        self._row_bytes_max = row_bytes_max
+        self._row_taken = 0
         self.taken = 0
 
+    def row_begins(self) -> None:
+        """Take note that the next line is the first of a row; a quoted cell may have any number of lines."""
+        self._row_taken = 0
+
     def __iter__(self) -> Iterator[str]:
-        while line := self._text.readline(ROW_BYTES_MAX):
+        while line := self._text.readline(self._row_bytes_max):
             self.taken += len(line)
-            if len(line) == ROW_BYTES_MAX:
-                raise UsageFileError(self._path, f"contains a row of more than {ROW_BYTES_MAX:,} bytes")
+            self._row_taken += len(line)
+            if self._row_taken >= self._row_bytes_max:
+                raise UsageFileError(self._path, f"contains a row of more than {self._row_bytes_max:,} bytes")
             yield line
 
 

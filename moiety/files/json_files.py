@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,13 +17,16 @@ import pyarrow.json
 
 from moiety.batches import USAGE_SCHEMA
 from moiety.errors import UsageFileError
-from moiety.files.cells import ROW_BYTES_MAX, TYPES
+from moiety.files.cells import TYPES
 from moiety.files.json_rows import DECODER, Rows
+from moiety.files.sources import Source
 from moiety.json_text import JsonText, reason_of
 
 _BLOCK_BYTES: Final = 4 << 20
 _ROWS_PER_PIECE: Final = 10_000
-_ELEMENTS_PER_PIECE: Final = 1_000_000
+_PIECE_CHARACTERS: Final = 8 << 20
+"""About how large a piece may become where its rows are long; an element of a list counts as eight."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 _WORDS: Final = (b'"AI_ONLY"', b'"HUMAN_AI"')
 _NO_NUMBERS: Final = (b"NaN", b"Inf")
@@ -36,21 +38,21 @@ _NOTHING: Final = pa.schema([(name, TYPES[name]) for name in USAGE_SCHEMA.names]
 _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
-def read_json(path: Path, head: bytes, stream: BinaryIO) -> _Contents:
-    """Return the columns and the rows of a JSON file that begins with `head`.
+def read_json(source: Source) -> _Contents:
+    """Return the columns and the rows of a JSON file.
 
     Raises:
         UsageFileError: the file holds no events, or does not begin with one.
         InvalidUsageError: the first event is not one of usage. What is wrong with the others is raised by the rows.
     """
-    if head.startswith(_BOM):
-        stream.read(len(_BOM))
-    is_array = head.removeprefix(_BOM).lstrip().startswith(b"[")
-    return _array(path, stream) if is_array else _lines(path, stream)
+    if source.head.startswith(_BOM):
+        source.stream.read(len(_BOM))
+    is_array = source.head.removeprefix(_BOM).lstrip().startswith(b"[")
+    return _array(source) if is_array else _lines(source)
 
 
-def _array(path: Path, stream: BinaryIO) -> _Contents:
-    text = JsonText(stream, DECODER, ROW_BYTES_MAX)
+def _array(source: Source) -> _Contents:
+    path, text = source.path, JsonText(source.stream, DECODER, source.row_bytes_max)
     text.next()
     values = text.array()
     try:
@@ -65,14 +67,14 @@ def _array(path: Path, stream: BinaryIO) -> _Contents:
 
 def _array_batches(rows: Rows, text: JsonText, values: Iterator[object]) -> Iterator[pa.RecordBatch]:
     piece: list[object] = []
-    elements = 0
+    size = 0
     try:
         for value in values:
             piece.append(value)
-            elements += _element_count(value)
-            if len(piece) == _ROWS_PER_PIECE or elements > _ELEMENTS_PER_PIECE:
+            size += _size(value)
+            if len(piece) == _ROWS_PER_PIECE or size > _PIECE_CHARACTERS:
                 yield rows.batch(piece)
-                piece, elements = [], 0
+                piece, size = [], 0
         if text.next():
             raise ValueError("follows the end of the array")
     except (ValueError, RecursionError) as error:
@@ -81,24 +83,31 @@ def _array_batches(rows: Rows, text: JsonText, values: Iterator[object]) -> Iter
         yield rows.batch(piece)
 
 
-def _element_count(value: object) -> int:
-    return sum(len(cell) for cell in value.values() if isinstance(cell, list)) if isinstance(value, dict) else 0
+def _size(value: object) -> int:
+    if not isinstance(value, dict):
+        return 0
+    lists = sum(8 * len(cell) for cell in value.values() if isinstance(cell, list))
+    return lists + sum(len(cell) for cell in value.values() if isinstance(cell, str))
 
 
-def _lines(path: Path, stream: BinaryIO) -> _Contents:
-    blocks = _blocks(path, stream)
+def _lines(source: Source) -> _Contents:
+    path, blocks = source.path, _blocks(source)
     skipped = 0
     for block in blocks:
-        for number, line in enumerate(block.splitlines(), skipped + 1):
-            if line.strip():
-                rows = Rows.of_line(path, line, number)
-                return rows.schema, _line_batches(rows, skipped, chain([block], blocks))
-        skipped += len(block.splitlines())
+        if not block.strip():
+            skipped += block.count(b"\n")
+            continue
+        number, line = next(found for found in enumerate(block.splitlines(), skipped + 1) if found[1].strip())
+        rows = Rows.of_line(path, line, number)
+        return rows.schema, _line_batches(rows, skipped, chain([block], blocks))
     return _NOTHING, iter(())
 
 
 def _line_batches(rows: Rows, line_count: int, blocks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
     for block in blocks:
+        if not block.strip():
+            line_count += block.count(b"\n")
+            continue
         numbered = enumerate(block.splitlines(), line_count + 1)
         lines = [(number, stripped) for number, line in numbered if (stripped := line.strip())]
         if lines:
@@ -111,11 +120,11 @@ def _line_batches(rows: Rows, line_count: int, blocks: Iterator[bytes]) -> Itera
         line_count += len(block.splitlines())
 
 
-def _blocks(path: Path, stream: BinaryIO) -> Iterator[bytes]:
+def _blocks(source: Source) -> Iterator[bytes]:
     """The bytes of a stream in blocks of whole lines."""
     held: list[bytes] = []
     size = 0
-    while data := stream.read(_BLOCK_BYTES):
+    while data := source.stream.read(_BLOCK_BYTES):
         whole, newline, rest = data.rpartition(b"\n")
         if newline:
             yield b"".join([*held, whole, newline])
@@ -123,8 +132,8 @@ def _blocks(path: Path, stream: BinaryIO) -> Iterator[bytes]:
         else:
             held.append(data)
             size += len(data)
-        if size > ROW_BYTES_MAX:
-            raise UsageFileError(path, f"contains a row of more than {ROW_BYTES_MAX:,} bytes")
+        if size > source.row_bytes_max:
+            raise UsageFileError(source.path, f"contains a row of more than {source.row_bytes_max:,} bytes")
     yield b"".join(held)
 
 

@@ -10,11 +10,14 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 
 from moiety.errors import UsageFileError
+from moiety.files.cells import ROW_BYTES_MAX
 from moiety.files.csv_files import CsvUsage
 from moiety.files.json_files import read_json
 from moiety.files.sources import Source
 
-_ROWS_PER_PIECE: Final = 65_536
+_ROWS_PER_PIECE: Final = 10_000
+"""Rows of a Parquet file that are decoded at a time, with all their lists: as many as a batch has."""
+
 _BUFFER_BYTES: Final = 4 << 20
 _ARROW_FILE: Final = b"ARROW1"
 _ARROW_STREAM: Final = b"\xff\xff\xff\xff"
@@ -27,8 +30,10 @@ _COMPRESSED: Final = (".gz", ".bz2", ".zst")
 _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
-def read_usage(file: Path | str | BinaryIO) -> pa.RecordBatchReader:
+def read_usage(file: Path | str | BinaryIO, *, row_bytes_max: int = ROW_BYTES_MAX) -> pa.RecordBatchReader:
     """Return the usage events in a file or a binary stream as an Arrow stream, read as it is consumed.
+
+    No row of a text file may be longer than `row_bytes_max`; several times as much memory is needed for the longest.
 
     Raises:
         UsageFileError: the file is not there, is of an unknown format, or does not match its name. What is found wrong
@@ -36,7 +41,7 @@ def read_usage(file: Path | str | BinaryIO) -> pa.RecordBatchReader:
         InvalidUsageError: a row of a text file is not an event; raised by the stream too. Positions count the rows from
             0, without a header and blank lines.
     """
-    source = _open(file)
+    source = _open(file, row_bytes_max)
     try:
         with _file_errors(source.path):
             schema, batches = _format_of(source)(source)
@@ -53,7 +58,7 @@ def count_events(file: Path | str) -> int | None:
     Raises:
         UsageFileError: the file is not there, is of an unknown format, or does not match its name.
     """
-    source = _open(file)
+    source = _open(file, ROW_BYTES_MAX)
     try:
         with _file_errors(source.path):
             reader = _format_of(source)
@@ -68,9 +73,9 @@ def count_events(file: Path | str) -> int | None:
         source.close()
 
 
-def _open(file: Path | str | BinaryIO) -> Source:
+def _open(file: Path | str | BinaryIO, row_bytes_max: int) -> Source:
     with _file_errors(Path("-") if hasattr(file, "read") else Path(file)):
-        return Source(file)
+        return Source(file, row_bytes_max)
 
 
 def _format_of(source: Source) -> Callable[[Source], _Contents]:
@@ -124,12 +129,12 @@ def _require_file(source: Source, what: str) -> None:
 
 
 def _read_csv(source: Source) -> _Contents:
-    usage = CsvUsage(source.path, source.stream)
+    usage = CsvUsage(source.path, source.stream, source.row_bytes_max)
     return usage.schema, iter(usage)
 
 
 def _read_json(source: Source) -> _Contents:
-    return read_json(source.path, source.head, source.stream)
+    return read_json(source)
 
 
 def _guarded(source: Source, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 
 from moiety.errors import UsageFileError
+from moiety.files.cells import ROW_BYTES_MAX
 
 HEAD_BYTES: Final = 64 << 10
 """How much of a stream is looked at to tell what it is."""
@@ -24,13 +25,15 @@ class Source:
         stream: its bytes, decompressed, from the beginning.
         head: the first of them.
         seekable: whether it is an uncompressed file, readable at any place.
+        row_bytes_max: the longest row that is read of it, where it is text.
 
     Raises:
         UsageFileError: there is no such file.
         OSError: it cannot be opened or decompressed.
     """
 
-    def __init__(self, file: Path | str | BinaryIO) -> None:
+    def __init__(self, file: Path | str | BinaryIO, row_bytes_max: int = ROW_BYTES_MAX) -> None:
+        self.row_bytes_max = row_bytes_max
         self.path = Path("-") if hasattr(file, "read") else Path(file)
         self._opened = _open(self.path) if isinstance(file, Path | str) else None
         raw = self._opened or file

@@ -59,6 +59,13 @@ class MessageTooLargeError(LedgerError):
         return f"the message has {self.size:,} bytes, more than {self.most:,}"
 
 
+class NoRoomError(LedgerError):
+    """There is no room on disk for another file until those that are being read are done with."""
+
+    def __str__(self) -> str:
+        return "there is no room on disk for this file now"
+
+
 class Waiting:
     """Calls that wait for their next message. A call that waits too long is cancelled, which frees its thread."""
 

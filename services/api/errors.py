@@ -30,7 +30,7 @@ from ledger.errors import (
 )
 from services.access.keys import UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
-from services.api.door import MessageTooLargeError
+from services.api.door import MessageTooLargeError, NoRoomError
 from services.api.queues import OverloadedError
 from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
 
@@ -100,6 +100,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (WatchesClosedError, code_pb2.UNAVAILABLE, "STOPPING", _retry),
     (StreamShedError, code_pb2.UNAVAILABLE, "STREAM_SHED", _retry),
     (OverloadedError, code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED", _retry),
+    (NoRoomError, code_pb2.RESOURCE_EXHAUSTED, "NO_ROOM", _retry),
     (TooManyStreamsError, code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _retry),
     (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
     (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),

@@ -14,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from ledger.errors import InvalidInputError, LedgerError, NotFoundError
+from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import registry
 from ledger.store.refusals import list_refusals
@@ -100,7 +100,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
                 # The caller is gone; batches in progress complete, and their receipts can be asked for again. gRPC
                 # keeps the error with the call, in a cycle that would keep the last message too.
                 clear_frames(gone.__traceback__)
-            except LedgerError as error:  # a message that cannot be read ends the stream, behind the receipts before it
+            except Exception as error:  # noqa: BLE001  # what cannot be read ends the stream, behind earlier receipts
                 under_way.put(_failed(error))
             finally:
                 under_way.put(None)
@@ -286,7 +286,7 @@ class _Sent:
         return cls(kept, request.arrow_stream, error)
 
 
-def _failed(error: LedgerError) -> Future[pb.AppendUsageResponse]:
+def _failed(error: Exception) -> Future[pb.AppendUsageResponse]:
     """An answer that ends the stream."""
     failed: Future[pb.AppendUsageResponse] = Future()
     failed.set_exception(error)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moiety import Client, read_usage
-from services.api.http import uploads
+from services.api.http import arriving, uploads
 from tests.support.deployment import Deployment
 from tests.support.http import ask
 from tests.support.scene import METHOD, POOL, Scene, open_scene
@@ -167,7 +167,7 @@ def test_only_platforms_upload_and_only_with_a_key(scene: Scene, monkeypatch: py
 def test_uploads_that_stall_or_break_off_leave_the_service_to_others(
     scene: Scene, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(arriving, "IDLE_SECONDS", 2.0)
     host, _, port = scene.deployment.running.http_address.rpartition(":")
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: {NDJSON}\r\nauthorization: Bearer {key}\r\n"

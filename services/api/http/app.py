@@ -60,6 +60,7 @@ class App:
 
     def close(self) -> None:
         """Finish what the threads do."""
+        self._uploads.close()
         self._carrier.close()
         self.watching.close()
 

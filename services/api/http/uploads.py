@@ -1,36 +1,35 @@
 """Usage files over HTTP: a file of any size comes in as it is sent, and goes on as batches by `AppendUsage`.
 
-The thread that makes batches asks the server's loop for each piece of the body, so no more of a file is in memory than
-the batches under way. Parquet and Arrow files are read from their end, and so are put on disk first.
+Each file is read by a process of its own (`services.reading`), which is fed the body as it comes, so no more of a file
+is in memory than the batches under way. Parquet and Arrow files are read from their end, and so are put on disk first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from hashlib import sha256
-from io import RawIOBase
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final, cast
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final
 from urllib.parse import parse_qs
 
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
 from ledger.errors import InvalidInputError
-from moiety.batches import encode, record_batches
-from moiety.errors import InvalidUsageError, UsageFileError
-from moiety.files import read_usage
-from moiety.ids import IdScheme
 from moiety.v1 import usage_pb2 as pb
-from services.api.door import IDLE_SECONDS, MessageTooLargeError
+from services.api.door import NoRoomError
+from services.api.http.arriving import Shelf, arriving, hear_out
 from services.api.http.carried import Carrier, Entered
 from services.api.http.connect import HTTP_STATUS, answer_error, error_document
 from services.api.http.exchange import Exchange, GoneError
 from services.api.names import only_id
+from services.api.streams import OpenStream, StreamLimit
+from services.reading.readers import Readers, Reading
 
 APPEND_USAGE: Final = "/moiety.v1.UsageService/AppendUsage"
 GET_ID_SCHEME: Final = "/moiety.v1.UsageService/GetIdScheme"
@@ -48,11 +47,15 @@ STREAMED: Final = frozenset(
 """Content types that are read as they come. What the file begins with says which of them it is, and whether it is
 compressed with gzip, bzip2 or zstd."""
 
-STORED: Final = {"application/vnd.apache.parquet": ".parquet", "application/vnd.apache.arrow.file": ".arrow"}
-"""Content types that are put on disk first, and how the file is named there."""
+STORED: Final = {"application/vnd.apache.parquet": "parquet", "application/vnd.apache.arrow.file": "arrow"}
+"""Content types that are put on disk first, and what their reader calls them."""
 
-STORED_BYTES_MAX: Final = 8 * 2**30
-"""The largest file that is put on disk."""
+UPLOADS: Final = 8
+"""A quarter of this many files of one principal are read at a time, and three quarters in all: with what their readers
+may take of memory that is 1.5 GiB."""
+
+BATCHES_MAX: Final = 100_000
+"""The most batches of a file: a thousand million events. The answer has a receipt for each."""
 
 REFUSALS_MAX: Final = 10
 """After so many refused batches the rest of a file is not read."""
@@ -60,73 +63,32 @@ REFUSALS_MAX: Final = 10
 _BATCH_ID_DIGITS: Final = 32
 
 
-class _Body(RawIOBase):
-    """The body as a file: whoever reads it, on a thread, waits for the server's loop to have the next piece."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._pieces = pieces
-        self._loop = loop
-        self._left = b""
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes, at most so many; none at the end."""
-        while not self._left:
-            piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-            if piece is None:
-                return b""
-            self._left = piece
-        size = len(self._left) if size < 0 else size
-        found, self._left = self._left[:size], self._left[size:]
-        return found
-
-    async def _next(self) -> bytes | None:
-        return await anext(self._pieces, None)
-
-
 class _Batches:
     """The batches of a file as requests; which rows each has is remembered for what is said of it."""
 
-    def __init__(self, alike: pb.AppendUsageRequest, scheme: IdScheme) -> None:
+    def __init__(self, alike: pb.AppendUsageRequest) -> None:
         self._alike = alike
-        self._scheme = scheme
         self.rows: list[tuple[int, int]] = []
         self.refused = 0
 
-    def of(self, file: Path | BinaryIO) -> Iterator[pb.AppendUsageRequest]:
-        """Read the file, until it ends or too much of it was refused.
+    def of(self, reading: Reading) -> Iterator[pb.AppendUsageRequest]:
+        """Take what is read of the file, until it ends or too much of it was refused.
 
         Raises:
-            InvalidInputError: it is no usage file, or a row of it is no event.
+            InvalidInputError: it is no usage file, a row of it is no event, or it has too many batches.
         """
         first = 0
-        with _file_errors():
-            for batch in record_batches(read_usage(file), id_scheme=self._scheme):
-                if self.refused >= REFUSALS_MAX:
-                    return
-                stream = encode(batch)
-                self.rows.append((first, batch.num_rows))
-                first += batch.num_rows
-                own_id = f"sha256-{sha256(stream).hexdigest()[:_BATCH_ID_DIGITS]}"  # as the SDK names it
-                request = pb.AppendUsageRequest(batch_id=own_id, arrow_stream=stream)
-                request.MergeFrom(self._alike)
-                yield request
-
-
-@contextmanager
-def _file_errors() -> Iterator[None]:
-    """What is wrong with a file, in the words of a refused request."""
-    try:
-        yield
-    except InvalidUsageError as error:
-        raise InvalidInputError.of(error.path, error.reason) from None
-    except UsageFileError as error:
-        raise InvalidInputError.of("body", error.reason) from None
-    except GoneError:
-        raise InvalidInputError.of("body", "broke off") from None
+        for batch in reading:
+            if self.refused >= REFUSALS_MAX:
+                return
+            if len(self.rows) >= BATCHES_MAX:
+                raise InvalidInputError.of("body", f"has more than {BATCHES_MAX:,} batches; send it in parts")
+            self.rows.append((first, batch.row_count))
+            first += batch.row_count
+            own_id = f"sha256-{sha256(batch.stream).hexdigest()[:_BATCH_ID_DIGITS]}"  # as the SDK names it
+            request = pb.AppendUsageRequest(batch_id=own_id, arrow_stream=batch.stream)
+            request.MergeFrom(self._alike)
+            yield request
 
 
 class Uploads:
@@ -134,6 +96,13 @@ class Uploads:
 
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
+        self._limit = StreamLimit(UPLOADS)
+        self._shelf = Shelf()
+        self._readers = Readers()
+
+    def close(self) -> None:
+        """Start no more readers."""
+        self._readers.close()
 
     async def __call__(self, exchange: Exchange, pool: str) -> None:
         """Take a file in, and answer with receipts.
@@ -151,31 +120,57 @@ class Uploads:
         outcome = _Outcome()
         try:
             async with self._carrier.let_in(call, stream=True) as entered:
-                await self._take_in(exchange, entered, pool, kind, outcome)
+                with self._limit.one(call.principal) as slot:
+                    await self._take_in(exchange, entered, pool, _Upload(kind, slot), outcome)
         except GoneError:
             call.cancelled()
             raise
         except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+            await hear_out(exchange)
             await outcome.answer(exchange, call.refused(error))
             return
         await outcome.answer(exchange, None)
         call.done()
 
-    async def _take_in(self, exchange: Exchange, entered: Entered, pool: str, kind: str, outcome: _Outcome) -> None:
+    async def _take_in(
+        self, exchange: Exchange, entered: Entered, pool: str, upload: _Upload, outcome: _Outcome
+    ) -> None:
         alike = await entered.run(self._alike, exchange, pool)
-        name = pb.IdScheme.Name(alike.id_scheme).removeprefix("ID_SCHEME_")
-        outcome.batches = batches = _Batches(alike, IdScheme(name))
-        with TemporaryDirectory(prefix="moiety-upload-") as folder:
-            if kind in STORED:
-                path = Path(folder) / f"usage{STORED[kind]}"
-                await _store(exchange, entered, path)
-                requests = batches.of(path)
-            else:
-                body = _Body(exchange.pieces(IDLE_SECONDS), asyncio.get_running_loop())
-                requests = batches.of(cast("BinaryIO", body))
-            answers = self._carrier.methods[APPEND_USAGE].answer(requests, None)
+        outcome.batches = batches = _Batches(alike)
+        async with AsyncExitStack() as stack:
+            reading, feed = await self._opened(exchange, entered, upload, alike, stack)
+            attending = asyncio.ensure_future(_attend(exchange, reading, feed))
+            stack.push_async_callback(_ended, attending)
+            answers = self._carrier.methods[APPEND_USAGE].answer(batches.of(reading), None)
             async for answer in entered.each(answers):
                 outcome.take(answer)
+            if reading.is_given_up:
+                await attending  # says why
+
+    async def _opened(
+        self, exchange: Exchange, entered: Entered, upload: _Upload, alike: pb.AppendUsageRequest, stack: AsyncExitStack
+    ) -> tuple[Reading, _Feed | None]:
+        """Have the body read, by what feeds its reader, or once it is on disk."""
+        scheme = pb.IdScheme.Name(alike.id_scheme).removeprefix("ID_SCHEME_")
+        pieces = arriving(exchange, upload.slot)
+        stack.push_async_callback(pieces.aclose)
+        if upload.kind in STORED:
+            # Without a name: it is gone with whoever has it open, however that ends.
+            file = stack.enter_context(TemporaryFile(prefix="moiety-upload-"))  # noqa: SIM115  # it is one
+            room = stack.enter_context(self._shelf.room_for(entered.call.principal))
+            async for piece in pieces:
+                room.take(len(piece))
+                await entered.run(_write, file, piece)
+            file.flush()
+            reading = await entered.run(self._readers.open, file.fileno(), STORED[upload.kind], scheme)
+            stack.callback(reading.close)
+            return reading, None
+        ours, theirs = socket.socketpair()
+        stack.enter_context(ours)
+        with theirs:
+            reading = await entered.run(self._readers.open, theirs.fileno(), "stream", scheme)
+        stack.callback(reading.close)
+        return reading, _Feed(pieces, ours)
 
     def _alike(self, exchange: Exchange, pool: str) -> pb.AppendUsageRequest:
         """What all requests of the file have in common."""
@@ -197,14 +192,61 @@ class Uploads:
         )
 
 
-async def _store(exchange: Exchange, entered: Entered, path: Path) -> None:
-    size = 0
-    with path.open("wb") as file:
-        async for piece in exchange.pieces(IDLE_SECONDS):
-            size += len(piece)
-            if size > STORED_BYTES_MAX:
-                raise MessageTooLargeError(size, STORED_BYTES_MAX)
-            await entered.run(file.write, piece)
+def _write(file: BinaryIO, piece: bytes) -> None:
+    try:
+        file.write(piece)
+    except OSError:  # the disk is full, of something else
+        raise NoRoomError from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """A file that comes: of which type, and in whose place."""
+
+    kind: str
+    slot: OpenStream
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """The body as it comes, and where its reader has it from."""
+
+    pieces: AsyncGenerator[bytes]
+    to: socket.socket
+
+    async def run(self) -> None:
+        """Hand the body on, until it ends or its reader wants no more."""
+        self.to.setblocking(False)
+        loop = asyncio.get_running_loop()
+        async for piece in self.pieces:
+            try:
+                await loop.sock_sendall(self.to, piece)
+            except OSError:  # the reader has ended, and has said why
+                return
+        self.to.shutdown(socket.SHUT_WR)
+
+
+async def _attend(exchange: Exchange, reading: Reading, feed: _Feed | None) -> None:
+    """Feed a reader for as long as its file comes, and give it up when the caller goes away.
+
+    Raises:
+        InvalidInputError: the body came too slowly.
+        GoneError: the caller went away.
+    """
+    try:
+        if feed is not None:
+            await feed.run()
+        await exchange.gone()
+        raise GoneError
+    finally:
+        reading.give_up()
+
+
+async def _ended(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+    with suppress(asyncio.CancelledError, Exception):  # it was told already, or does not matter any more
+        task.result()
 
 
 class _Outcome:

@@ -19,7 +19,7 @@ import pytest
 
 from moiety import InvalidUsageError, MoietyError, UsageFileError, count_events, read_usage, usage_batches
 from moiety.batches import record_batches
-from moiety.files import csv_files, json_files
+from moiety.files.cells import ROW_BYTES_MAX
 
 IDS: Final = [UUID(int=number) for number in range(5)]
 TABLE: Final = pa.table(
@@ -103,9 +103,9 @@ def test_every_format_gives_the_same_batches(name: str, tmp_path: Path) -> None:
     assert count_events(tmp_path / name) == count
 
 
-def refusal(path: Path) -> MoietyError:
+def refusal(path: Path, row_bytes_max: int = ROW_BYTES_MAX) -> MoietyError:
     with pytest.raises(MoietyError) as caught:
-        list(usage_batches(read_usage(path)))
+        list(usage_batches(read_usage(path, row_bytes_max=row_bytes_max)))
     return caught.value
 
 
@@ -332,16 +332,15 @@ def test_a_row_may_be_as_long_as_a_batch(name: str, tmp_path: Path) -> None:
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    for module in (csv_files, json_files):
-        monkeypatch.setattr(module, "ROW_BYTES_MAX", 100_000)
     (tmp_path / "usage.csv").write_text(csv_text() + "x" * 100_000)
+    (tmp_path / "lines.csv").write_text(csv_text() + '"' + "x\n" * 50_000)
     (tmp_path / "usage.ndjson").write_text(json_text() + '{"id": "' + "x" * 100_000)
     (tmp_path / "usage.json").write_text(array_text()[:-1] + ', {"id": "' + "x" * 200_000)
-    for name in ("usage.csv", "usage.ndjson"):
-        assert "contains a row of more than 100,000 bytes" in str(refusal(tmp_path / name))
-    assert "row 6 is longer than 100000 bytes" in str(refusal(tmp_path / "usage.json"))
+    for name in ("usage.csv", "lines.csv", "usage.ndjson"):
+        assert "contains a row of more than 100,000 bytes" in str(refusal(tmp_path / name, 100_000))
+    assert "row 6 is longer than 100000 bytes" in str(refusal(tmp_path / "usage.json", 100_000))
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -39,7 +39,7 @@ from ledger.errors import (
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
-from services.api.door import MessageTooLargeError
+from services.api.door import MessageTooLargeError, NoRoomError
 from services.api.errors import for_trailers, is_expected, status_of
 from services.api.queues import OverloadedError
 from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
@@ -75,6 +75,7 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
     (WatchesClosedError(), code_pb2.UNAVAILABLE, "STOPPING", [error_details_pb2.RetryInfo]),
     (StreamShedError(7.0), code_pb2.UNAVAILABLE, "STREAM_SHED", [error_details_pb2.RetryInfo]),
+    (NoRoomError(), code_pb2.RESOURCE_EXHAUSTED, "NO_ROOM", [error_details_pb2.RetryInfo]),
     (
         TooManyStreamsError("platforms/acme"),
         code_pb2.RESOURCE_EXHAUSTED,
