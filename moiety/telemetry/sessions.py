@@ -29,6 +29,9 @@ VIOLATIONS_MAX: Final = 10
 EVENTS_HELD_MAX: Final = 1_000_000
 """How many standalone events are held at a time until their sessions are whole: some hundred megabytes."""
 
+TEXT_HELD_MAX: Final = 256 << 20
+"""How many characters these may have in all; usual events have one or two hundred."""
+
 _KEPT: Final = frozenset({TURN_COMPLETED, GROUNDED, CITED, PRESENTED})
 _ID_CHARACTERS: Final = 36
 
@@ -150,6 +153,7 @@ class Documents:
         self.count = 0
         self._held: dict[str, _Parts] = {}
         self._held_count = 0
+        self._held_text = 0
 
     def take(
         self, document: object, position: int, line: int | None = None
@@ -162,13 +166,17 @@ class Documents:
             self.count += 1
             events = tuple(_event_of(event) for _, event in _kept(valid))
             return TelemetrySession(valid["session_id"].lower(), events)
-        if self._held_count >= EVENTS_HELD_MAX:
-            reason = f"comes after {EVENTS_HELD_MAX:,} standalone events; submit whole sessions in files of their own"
+        if self._held_count >= EVENTS_HELD_MAX or self._held_text >= TEXT_HELD_MAX:
+            held = f"{EVENTS_HELD_MAX:,} standalone events, or {TEXT_HELD_MAX:,} characters of them"
+            reason = f"comes after {held}; submit whole sessions in files of their own"
             return RefusedDocument(position, line, _id_of(document), (Violation("$", reason),))
         self.count += 1
         if "session_id" in valid:
-            parts = self._held.setdefault(valid["session_id"].lower(), _Parts())
-            self._held_count += parts.add(valid)
+            session_id = valid["session_id"].lower()
+            is_new = session_id not in self._held
+            fresh = self._held.setdefault(session_id, _Parts()).add(valid)
+            self._held_count += len(fresh) or is_new  # a session takes room too, before it has an event
+            self._held_text += sum(map(_text_of, fresh))
         return None
 
     def sessions(self) -> Iterator[TelemetrySession]:
@@ -184,8 +192,8 @@ class _Parts:
         self.events: list[TelemetryEvent] = []
         self._most: Counter[str | bytes] = Counter()
 
-    def add(self, document: Mapping[str, Any]) -> int:
-        """Take the events that are new, and give how many these are."""
+    def add(self, document: Mapping[str, Any]) -> list[TelemetryEvent]:
+        """Take the events that are new, and return these."""
         before = len(self.events)
         here: Counter[str | bytes] = Counter()
         for _, event in _kept(document):
@@ -194,7 +202,14 @@ class _Parts:
             if here[key] > self._most[key]:
                 self._most[key] = here[key]
                 self.events.append(_event_of(event))
-        return len(self.events) - before
+        return self.events[before:]
+
+
+def _text_of(event: TelemetryEvent) -> int:
+    """How much text an event holds on to."""
+    fields = (getattr(event, name) for name in event.__slots__)
+    size = sum(len(value) for value in fields if isinstance(value, str))
+    return size + (len(json.dumps(event.evidence)) if event.evidence else 0)
 
 
 def _digest(event: Mapping[str, Any]) -> bytes:

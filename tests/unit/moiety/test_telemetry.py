@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import grpc
 import pytest
@@ -478,6 +479,25 @@ def test_too_many_events_that_wait_are_refused_and_whole_sessions_are_not(monkey
     found = list(Telemetry([alone(EVENTS[0]), alone(EVENTS[1]), alone(EVENTS[2]), session(*EVENTS)]))
     assert [type(item) for item in found] == [RefusedDocument, TelemetrySession, TelemetrySession]
     assert "comes after 2 standalone events" in str(found[0])
+
+
+def test_long_events_that_wait_are_counted_by_their_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "TEXT_HELD_MAX", 1_000)
+    found = list(Telemetry([alone(EVENTS[0]) for _ in range(3)] + [alone(EVENTS[0] | {"turn_id": "t" * 2_000})]))
+    assert [type(item) for item in found] == [TelemetrySession]
+    first = alone(EVENTS[0] | {"turn_id": "t" * 2_000})
+    (refused, session) = Telemetry([first, alone(EVENTS[1])])
+    assert isinstance(refused, RefusedDocument)
+    assert "or 1,000 characters of them" in str(refused)
+    assert isinstance(session, TelemetrySession)
+
+
+def test_sessions_without_an_event_that_counts_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "EVENTS_HELD_MAX", 2)
+    retrieved = {"type": "content_retrieved", "timestamp": at(1), "source_role": "edge", "content_url": IRISH}
+    waiting = [alone(retrieved) | {"session_id": str(UUID(int=number, version=4))} for number in range(3)]
+    (refused,) = [found for found in Telemetry(waiting) if isinstance(found, RefusedDocument)]
+    assert refused.position == 2
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
