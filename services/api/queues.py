@@ -96,9 +96,14 @@ class FairThreads:
 
     def _do_gathered(self, kind: Hashable, do_all: Callable[[Sequence[Any]], None]) -> None:
         while group := self._take_gathered(kind):
-            do_all(group)
-            if self._queues:  # others have their turn before the next group
-                self.submit(_TOGETHER, lambda: self._do_gathered(kind, do_all))
+            others_wait = True
+            try:
+                do_all(group)
+                others_wait = bool(self._queues)
+            finally:
+                if others_wait:  # they have their turn before the next group
+                    self.submit(_TOGETHER, lambda: self._do_gathered(kind, do_all))
+            if others_wait:
                 return
 
     def _take_gathered(self, kind: Hashable) -> list[Any]:

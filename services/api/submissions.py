@@ -120,9 +120,10 @@ class Submissions:
 
     def _columns(self, asked: Sequence[Submission]) -> list[Batch | LedgerError]:
         scanned = [each.scanned for each in asked if each.scanned]
-        if len(scanned) == len(asked) and (columns := columns_in(scanned)) is not None:
+        is_read = len(scanned) == len(asked) and sum(len(each.raw) for each in scanned) <= SMALL_MESSAGE_BYTES
+        if is_read and (columns := columns_in(scanned)) is not None:
             return [*columns]
-        if len(asked) > 1:  # one of them has another form
+        if len(asked) > 1:  # they are too large, or one of them has another form
             return [found for each in asked for found in self._columns([each])]
         return [or_error(_columns_of_message, each) for each in asked]
 

@@ -107,7 +107,10 @@ class Arrivals:
         def received(raw: bytes | None) -> None:
             self._waiting.end(arrived.rpc)
             arrived.raw = raw
-            kind = None if raw is None else together.kind(raw)
+            try:
+                kind = None if raw is None else together.kind(raw)
+            except Exception:  # noqa: BLE001  # gRPC's own thread is everybody's; the handler says what is wrong
+                kind = None
             if kind is None:
                 usual.submit(arrived.run)
             else:
@@ -177,6 +180,7 @@ class _Arrived:
 
 
 def _do(together: Together, group: Sequence[_Arrived]) -> None:
+    """Do calls together, and answer each, whatever happens."""
     for each in group:
         each.begin(together)
     ready = [each for each in group if each.call.asked is not None]

@@ -283,7 +283,8 @@ class _Columns:
         same = example[found]
         _require((lengths == lengths[same]).all() and all((word == word[same]).all() for word in words))
         spelled = np.array([word[example] for word in words], dtype="<u8").T
-        self._names, rank = _named(spelled.tobytes(), lengths[example].tobytes())
+        named = _remembered if len(example) <= _REMEMBERED_NAMES else _named
+        self._names, rank = named(spelled.tobytes(), lengths[example].tobytes())
         self._name_index = rank[found]
 
 
@@ -298,9 +299,8 @@ def _distinct(values: _Words) -> tuple[Int64Array, Int64Array]:
     return order[is_new], found
 
 
-@lru_cache(maxsize=8)
 def _named(spelled: bytes, lengths: bytes) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-    """Returns ids in ascending order, and (c,) the place in it of each. The batches of a platform mostly have the same.
+    """Returns ids in ascending order, and (c,) the place in it of each.
 
     Args:
         spelled: the ids, each filled up with zeros to the same number of bytes.
@@ -313,3 +313,12 @@ def _named(spelled: bytes, lengths: bytes) -> tuple[tuple[str, ...], npt.NDArray
     rank = np.empty(len(names), dtype=np.int32)
     rank[order] = np.arange(len(names))
     return tuple([names[place] for place in order]), rank
+
+
+_REMEMBERED_NAMES: Final = 4_096
+
+
+@lru_cache(maxsize=8)
+def _remembered(spelled: bytes, lengths: bytes) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """Returns the same. The batches of a platform mostly have the same ids."""
+    return _named(spelled, lengths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from threading import Event
 from typing import Any
@@ -143,3 +143,19 @@ def test_what_gathers_waits_too(held: Held) -> None:
     held.finish()
     held.threads.shutdown()
     assert held.threads.has_room("flood")
+
+
+def test_a_group_that_fails_leaves_the_next_one_be(held: Held) -> None:
+    def do_all(group: Sequence[str]) -> None:
+        held.order.append(",".join(group))
+        if len(group) == TOGETHER_MAX:
+            raise ValueError("broken")
+
+    for _ in range(TOGETHER_MAX):
+        held.threads.gather("balances", "flood", "a", do_all)
+    held.threads.gather("balances", "quiet", "b", do_all)
+    held.threads.gather("balances", "quiet", "c", do_all)
+    held.finish()
+    held.threads.shutdown()
+    assert [len(names.split(",")) for names in held.order] == [TOGETHER_MAX, 2]
+    assert "b" in held.order[0]
