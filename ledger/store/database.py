@@ -301,7 +301,7 @@ def _engine(
         **options,
     )
     if role:
-        sa.event.listen(engine, "connect", _require_promised(role))
+        sa.event.listen(engine, "connect", _require_promised(role, pooler=pooler))
     if pooler:
         sa.event.listen(engine, "checkout", _forget)
     return engine
@@ -319,7 +319,7 @@ def _connect_args(query: Mapping[str, str | tuple[str, ...]], role: str | None, 
     given = query.get("options", "")
     theirs = given if isinstance(given, str) else " ".join(given)
     ours = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items()) if role else ""
-    must = f"-c role={role} -c timezone=UTC" if role else "-c timezone=UTC"
+    must = f"-c role={role} -c timezone=UTC -c moiety.options=on" if role else "-c timezone=UTC"
     return {"options": f"{ours} {theirs} {must}", **chosen}
 
 
@@ -331,7 +331,7 @@ def set_defaults(connection: sa.Connection) -> None:
 
 # No table is updated as a whole: rights to update are granted by column.
 _PROMISED: Final = """
-    SELECT current_user, current_setting('TimeZone'),
+    SELECT current_user, current_setting('TimeZone'), current_setting('moiety.options', true),
         (SELECT rolsuper OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
         (SELECT min(relname) FROM pg_class
          WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p') AND NOT relispartition
@@ -340,7 +340,12 @@ _PROMISED: Final = """
 """
 
 
-def _require_promised(role: str) -> Callable[[Any, object], None]:
+_DROPPED: Final = (
+    "is behind a connection pooler that ignores startup options; set MOIETY_DATABASE_POOLER=true, or connect directly"
+)
+
+
+def _require_promised(role: str, *, pooler: bool) -> Callable[[Any, object], None]:
     """Check every new connection: a connection pooler in between may have dropped the options, and a server may
     connect to another database than the one that it started on.
     """
@@ -350,8 +355,11 @@ def _require_promised(role: str) -> Callable[[Any, object], None]:
             with connection.cursor() as cursor:
                 found = cursor.execute(_PROMISED).fetchone()
             connection.rollback()
-            if refused := _broken_promise(role, *found):
+            taken, zone, arrived, powerful, table = found
+            if refused := _broken_promise(role, taken, zone, powerful, table):
                 raise StateError("the database", *refused)
+            if not (pooler or arrived):  # Postgres has no use for the setting but to say that options came so far
+                raise StateError("the database", "OPTIONS_DROPPED", _DROPPED)
         except BaseException:
             connection.close()  # nobody else has it yet
             raise

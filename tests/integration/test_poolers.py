@@ -104,11 +104,18 @@ def test_nothing_is_known_of_a_database_after_a_transaction(bouncer: Bouncer) ->
     opened.close()
 
 
-@pytest.mark.parametrize(("more", "kind"), [("", "POOLER"), ("ignore_startup_parameters = options", "ROLE_NOT_TAKEN")])
+IGNORING: Final = "ignore_startup_parameters = options"
+
+
+@pytest.mark.parametrize(
+    ("more", "is_owner", "kind"),
+    [("", True, "POOLER"), (IGNORING, True, "ROLE_NOT_TAKEN"), (IGNORING, False, "OPTIONS_DROPPED")],
+)
 def test_a_pooler_that_the_settings_do_not_mention_is_refused(
-    bouncer: Bouncer, database_url: str, more: str, kind: str
+    bouncer: Bouncer, database_url: str, more: str, is_owner: bool, kind: str
 ) -> None:
-    through = sa.make_url(bouncer("transaction", more)).set(username=sa.make_url(database_url).username)
+    login = sa.make_url(database_url).username if is_owner else SERVICE_ROLE
+    through = sa.make_url(bouncer("transaction", more)).set(username=login)
     opened = Database(through.render_as_string(hide_password=False), connections=2)
     with pytest.raises(StateError, match="MOIETY_DATABASE_POOLER=true") as refused, opened.transaction():
         pass
