@@ -25,6 +25,7 @@ from moiety import columns
 from moiety.errors import InvalidUsageError
 from moiety.ids import IdScheme
 from moiety.matrices import cuts
+from moiety.slices import slices
 
 EVENTS_PER_BATCH: Final = 10_000
 """Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
@@ -226,17 +227,21 @@ def _converted(
     reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int, id_scheme: IdScheme
 ) -> Iterator[pa.RecordBatch]:
     position = 0
-    for table in _slices(reader, events_per_batch):
+    for table in slices(reader, events_per_batch, schema.names[-2], _amounts_max(schema)):
         for part in _by_amounts(table, schema, position):
             for batch in _by_size(part, schema, position, id_scheme):
                 yield batch
                 position += batch.num_rows
 
 
+def _amounts_max(schema: pa.Schema) -> int:
+    return SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
+
+
 def _by_amounts(table: pa.Table, schema: pa.Schema, first_position: int) -> Iterator[pa.Table]:
     """The rows in runs of at most as many shares or scores as a batch may have."""
     names, amounts = schema.names[-2:]
-    most = SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
+    most = _amounts_max(schema)
     lists = table.column(names).combine_chunks()
     if columns.element_count(lists, names) <= most:
         yield table
@@ -264,34 +269,6 @@ def _by_size(table: pa.Table, schema: pa.Schema, first_position: int, id_scheme:
     middle = table.num_rows // 2
     yield from _by_size(table.slice(0, middle), schema, first_position, id_scheme)
     yield from _by_size(table.slice(middle), schema, first_position + middle, id_scheme)
-
-
-def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """The rows of a reader as tables of `rows` rows, the last with what is left."""
-    held: list[pa.RecordBatch] = []
-    held_rows = 0
-    for batch in reader:
-        _validate(batch)
-        start = 0
-        while start < batch.num_rows:
-            part = batch.slice(start, rows - held_rows)
-            held.append(part)
-            held_rows += part.num_rows
-            start += part.num_rows
-            if held_rows == rows:
-                yield pa.Table.from_batches(held)
-                held, held_rows = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def _validate(batch: pa.RecordBatch) -> None:
-    """Check what a batch says of itself, which Arrow believes: an offset out of bounds ends the process."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            column.validate(full=True)
-        except pa.ArrowException as error:
-            raise InvalidUsageError(name, None, f"is damaged: {error}") from None
 
 
 def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int, id_scheme: IdScheme) -> pa.RecordBatch:

@@ -196,6 +196,15 @@ def element_count(column: pa.Array, field: str) -> int:
     return len(flat)
 
 
+def lengths(column: pa.Array, field: str) -> pa.Array:
+    """How many elements each list of a column has, without looking at them."""
+    if pa.types.is_null(column.type):
+        return pa.array([0] * len(column), pa.int64())
+    if not _is_list(column.type):
+        raise _wrong_type(field, column, "lists")
+    return pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64())
+
+
 def list_lengths(column: pa.Array, field: str) -> list[int]:
     """How many elements each list of a column has."""
     offsets, _ = _lists(column, field)
@@ -216,8 +225,7 @@ def _lists(column: pa.Array, field: str) -> tuple[pa.Array, pa.Array]:
         return pa.array([0] * (len(column) + 1), pa.int32()), pa.array([], pa.null())
     if not _is_list(column.type):
         raise _wrong_type(field, column, "lists")
-    lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64())
-    ends = pc.cumulative_sum(lengths).cast(pa.int32())
+    ends = pc.cumulative_sum(lengths(column, field)).cast(pa.int32())
     return pa.concat_arrays([pa.array([0], pa.int32()), ends]), pc.list_flatten(column)
 
 

@@ -18,6 +18,9 @@ from moiety.files.sources import Source
 _ROWS_PER_PIECE: Final = 10_000
 """Rows of a Parquet file that are decoded at a time, with all their lists: as many as a batch has."""
 
+_SHORTER_WITH_SCORES: Final = 5
+"""Rows of scores have long lists: so many fewer are decoded at a time."""
+
 _BUFFER_BYTES: Final = 4 << 20
 _ARROW_FILE: Final = b"ARROW1"
 _ARROW_STREAM: Final = b"\xff\xff\xff\xff"
@@ -111,7 +114,11 @@ def _read_arrow(source: Source) -> _Contents:
 def _read_parquet(source: Source) -> _Contents:
     _require_file(source, "a Parquet file")
     file = _parquet_file(source)
-    return file.schema_arrow, file.iter_batches(batch_size=_ROWS_PER_PIECE)
+    schema = file.schema_arrow
+    rows = _ROWS_PER_PIECE // _SHORTER_WITH_SCORES if "sources" in schema.names else _ROWS_PER_PIECE
+    # Row group by row group: no piece is of two, whose dictionaries Arrow cannot join below a list.
+    groups = range(file.num_row_groups)
+    return schema, (batch for group in groups for batch in file.iter_batches(batch_size=rows, row_groups=[group]))
 
 
 def _parquet_file(source: Source) -> Any:

@@ -52,7 +52,7 @@ STORED: Final = {"application/vnd.apache.parquet": "parquet", "application/vnd.a
 
 UPLOADS: Final = 8
 """A quarter of this many files of one principal are read at a time, and three quarters in all: with what their readers
-may take of memory that is 1.5 GiB."""
+may take of memory that is 2.25 GiB."""
 
 BATCHES_MAX: Final = 100_000
 """The most batches of a file: a thousand million events. The answer has a receipt for each."""

@@ -32,6 +32,8 @@ from moiety import (
 from moiety import batches as module
 from moiety.batches import USAGE_SCHEMA, decode
 from moiety.events import event_to_message
+from moiety.matrices import cuts
+from moiety.slices import slices
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COLUMNS: Final[dict[str, list[Any]]] = {
@@ -572,3 +574,15 @@ def test_a_time_that_nothing_can_show_is_refused_by_its_position(unit: str) -> N
     with pytest.raises(InvalidUsageError) as caught:
         list(usage_batches(table))
     assert (caught.value.field, caught.value.position) == ("occurred_at", 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_tables_end_at_the_same_rows_however_many_come_at_a_time(chunk: int) -> None:
+    counts = [number * 7 % 11 + (30 if number == 50 else 0) for number in range(100)]
+    table = pa.table({"shares": [[0] * count for count in counts], "row": range(100)})
+    reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=chunk))
+    found = [piece.column("row").to_pylist() for piece in slices(reader, 40, "shares", 20)]
+    windows = [(first, counts[first : first + 40]) for first in range(0, 100, 40)]
+    assert found == [
+        list(range(first + start, first + end)) for first, window in windows for start, end in cuts(window, 40, 20)
+    ]
