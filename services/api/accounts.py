@@ -176,6 +176,8 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
 class Balances:
     """Latest balances, of which those of one pool that are asked for at the same time are read by one statement."""
 
+    groups_at_once: int = 2
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -179,6 +179,7 @@ class _Call:
         """In whose queue it waits."""
         self.asked: Any = None
         self.found: Any = None
+        self._response: Any = None
         self._begun: ExitStack | None = None
 
     def unary(
@@ -188,7 +189,7 @@ class _Call:
 
         def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             if self._begun is not None:
-                return self._end(context)
+                return self._answer(self._begun, context)
             with under_way("grpc"):
                 try:
                     self._enter(context)
@@ -250,25 +251,27 @@ class _Call:
         """The first half of a call that is done with others: it holds no thread, so no limit of threads concerns it."""
         self._begun = begun = ExitStack()
         begun.enter_context(under_way("grpc"))
-        self._together = together
         try:
             self._enter(context)
             self.asked = together.begin(raw, self._read)
-        except Exception as error:  # noqa: BLE001  # it is raised in the second half
+        except Exception as error:  # noqa: BLE001  # it is translated as the call is answered
             self.found = error
 
-    def _end(self, context: grpc.ServicerContext) -> Any:
-        """The second half."""
-        assert self._begun is not None  # noqa: S101  # it is the second
-        with self._begun:
-            try:
-                if self.asked is None:
-                    raise self.found
-                response = self._together.end(self.asked, self.found)
-            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
-                self._fail(error, context)
-            self._call.done()
-            return response
+    def end(self, together: Together) -> None:
+        """Make the response, and say that the call was answered, which is next."""
+        try:
+            self._response = together.end(self.asked, self.found)
+        except Exception as error:  # noqa: BLE001  # it is translated as the call is answered
+            self.found = error
+            return
+        self._call.done()
+
+    def _answer(self, begun: ExitStack, context: grpc.ServicerContext) -> Any:
+        """The answer of a call that was done with others."""
+        with begun:
+            if self._response is None:
+                self._fail(self.found, context)
+            return self._response
 
     @property
     def is_known(self) -> bool:

@@ -26,9 +26,6 @@ WAITING_PER_THREAD: Final = 8
 TOGETHER_MAX: Final = 32
 """Calls that are done together: bounds how long one thread works for them."""
 
-GROUPS_AT_ONCE: Final = 1
-"""Of one kind. With two, groups are smaller: a SubmitUsage then took half as much again of the processor's time."""
-
 _TOGETHER: Final = "together"
 """In whose turn those are done; no principal has this name."""
 
@@ -83,12 +80,14 @@ class FairThreads:
         self._threads.submit(self._next)
         return promised
 
-    def gather(self, kind: Hashable, holder: str, call: T, do_all: Callable[[Sequence[T]], None]) -> None:
-        """Have a call done with others of its kind. `do_all` raises nothing."""
+    def gather(
+        self, kind: Hashable, holder: str, call: T, do_all: Callable[[Sequence[T]], None], at_once: int = 1
+    ) -> None:
+        """Have a call done with others of its kind, of which so many groups are done at a time."""
         with self._lock:
             self._gathering[holder] += 1
             self._gathered.setdefault(kind, OrderedDict()).setdefault(holder, deque()).append(call)
-            is_enough = self._doing[kind] >= GROUPS_AT_ONCE
+            is_enough = self._doing[kind] >= at_once
             if not is_enough:
                 self._doing[kind] += 1
         if not is_enough:

@@ -57,6 +57,9 @@ class Submission:
 class Submissions:
     """SubmitUsage, of which batches of one pool that come at the same time are recorded together."""
 
+    # With two, each transaction has fewer batches: a call then takes a quarter more of the processor's time.
+    groups_at_once: int = 1
+
     def __init__(self, usage: UsageStore, refusals: Refusals) -> None:
         self._usage = usage
         self._refusals = refusals

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Semaphore
 from typing import Any, Final, Protocol, cast
 
@@ -22,6 +23,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
 from services.api.door import MESSAGE_SECONDS, Waiting
 from services.api.queues import FairThreads
+from services.lines import written_at_once
 
 _PARTS: Final = [
     getattr(module, name, None)
@@ -39,6 +41,9 @@ _ARE_THERE: Final = all(_PARTS)
 
 class Together(Protocol):
     """How calls of one method are done together."""
+
+    groups_at_once: int
+    """Of one kind: with two, the second is done while the first waits for Postgres, and both are smaller."""
 
     def kind(self, raw: bytes) -> Hashable | None:
         """Which calls a message is done with; None if it is done alone. Anyone may have sent it."""
@@ -67,7 +72,10 @@ class Halves(Protocol):
     """What is to be done for the call; None if it failed."""
 
     found: Any
-    """What the work has found, which is set between the halves; an error is raised in the second."""
+    """What the work has found, or an error; it is set between the halves."""
+
+    def end(self, together: Together) -> None:
+        """Everything after the work; what is raised is kept for the answer."""
 
 
 class Arrivals:
@@ -114,7 +122,9 @@ class Arrivals:
             if kind is None:
                 usual.submit(arrived.run)
             else:
-                self._threads.gather((together, kind), call.holder, arrived, lambda group: _do(together, group))
+                self._threads.gather(
+                    (together, kind), call.holder, arrived, partial(_do, together), together.groups_at_once
+                )
 
         arrived.receive(received)
         return arrived.promised
@@ -169,8 +179,12 @@ class _Arrived:
         found: Sequence[Any] = self._in_context(together.do, asked)
         return found
 
+    def end(self, together: Together) -> None:
+        """The call's second half."""
+        self._in_context(self.call.end, together)
+
     def run(self) -> None:
-        """The call, or its second half; and its answer."""
+        """Answer the call; where it was not begun, after running its handler."""
         messages = iter(() if self.raw is None else (self.raw,))
         try:
             self._in_context(self._answer, self._event, self._state, self._behavior, lambda: messages, *self._rest)
@@ -189,7 +203,9 @@ def _do(together: Together, group: Sequence[_Arrived]) -> None:
             found = ready[0].do(together, [each.call.asked for each in ready])
         except Exception as error:  # noqa: BLE001  # it is raised in each of the calls
             found = [error] * len(ready)
-        for each, one in zip(ready, found, strict=True):
-            each.call.found = one
+        with written_at_once():
+            for each, one in zip(ready, found, strict=True):
+                each.call.found = one
+                each.end(together)
     for each in group:
         each.run()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from io import StringIO
 from typing import Final, TextIO
 
 import structlog
 
+from services import lines
 from services.printing import printable, printable_lines
 from services.settings import Settings
 
@@ -31,15 +31,14 @@ def _printable_traceback(lines: TextIO, exc_info: structlog.types.ExcInfo) -> No
 
 
 class _Lines(structlog.WriteLogger):
-    """Writes to standard error, under the logger's name. If nobody reads it any more, writing must not fail."""
+    """Writes to standard error, under the logger's name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
         self.name = name
 
     def msg(self, message: str) -> None:
-        with suppress(OSError, ValueError):
-            super().msg(message)
+        lines.write(self._file, f"{message}\n")
 
     debug = info = warning = error = critical = msg
 

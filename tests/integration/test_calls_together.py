@@ -55,6 +55,7 @@ def held(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], l
         gathered.append(1)
 
     patch.setattr(Balances, "do", waiting)
+    patch.setattr(Balances, "groups_at_once", 1)
     patch.setattr(FairThreads, "gather", counted)
     olive = client_of(scene, "operators/olive")
     with ThreadPoolExecutor(1) as threads:
@@ -142,3 +143,13 @@ def test_calls_are_answered_where_grpc_has_other_parts(scene: Scene, monkeypatch
     monkeypatch.setattr(together, "_ARE_THERE", False)
     assert olive.get_balance(POOL, "commons") == balance
     assert scene.submit([event(2)], "b-2").accepted_count == 1
+
+
+def test_each_call_has_its_line_in_the_log(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    olive = client_of(scene, "operators/olive")
+    capfd.readouterr()
+    at_once(scene, [lambda: olive.get_balance(POOL, "commons")] * 3)
+    olive.get_balance(POOL, "commons")
+    lines = [line for line in "".join(capfd.readouterr()).splitlines() if "AccountsService/GetBalance" in line]
+    assert len(lines) == 5
+    assert all("code=OK" in line or '"code": "OK"' in line for line in lines)
