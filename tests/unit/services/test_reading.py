@@ -6,9 +6,13 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 import pytest
+import yaml
 
+from services.api.http.uploads import UPLOADS
 from services.reading.frames import (
     FRAME_BYTES_MAX,
     SAID_CHARACTERS_MAX,
@@ -19,6 +23,11 @@ from services.reading.frames import (
     receive,
     send,
 )
+from services.reading.reader import READER_BYTES
+
+ROOT: Final = Path(__file__).parents[3]
+OWN_BYTES: Final = 600 * 2**20
+"""What a server takes itself at its most: docs/performance.md, and what batches under way are decoded to."""
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -64,3 +73,12 @@ def test_what_no_reader_says_breaks_off(said: bytes, ends: Ends) -> None:
     reader.close()
     with pytest.raises(BrokenOffError):
         receive(server)
+
+
+def test_containers_have_memory_for_all_readers_and_a_disk_for_uploads() -> None:
+    """A temporary folder in memory would count against the same limit."""
+    server = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["server"]
+    chart = yaml.safe_load((ROOT / "deploy" / "chart" / "values.yaml").read_text())["server"]
+    for given in (server["mem_limit"].removesuffix("g"), chart["resources"]["limits"]["memory"].removesuffix("Gi")):
+        assert int(given) * 2**30 > UPLOADS * 3 // 4 * READER_BYTES + OWN_BYTES
+    assert server["environment"]["TMPDIR"] in [volume.partition(":")[2] for volume in server["volumes"]]
