@@ -29,6 +29,10 @@ MAX_RESOURCE_ID: Final = 63
 _RESOURCE_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's general category Cc, which never changes."""
+_MISLEADING: Final = re.compile(r"[\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""Characters without a form of their own that reorder or part what is shown. Source: Unicode TR 36, section 2.5. Marks
+of direction and joiners stay: names in Arabic, Hebrew, Persian and Indic scripts need them.
+"""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -56,11 +60,13 @@ def require_request_id(value: str, field: str) -> str:
 
 
 def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
-    """Returns a text for people, if its length is within bounds and it contains no control characters."""
+    """Returns a text for people, if its length is within bounds and all of it shows as what it is."""
     if not least <= len(value) <= most:
         raise InvalidInputError.of(field, f"must have {least} to {most:,} characters, got {len(value):,}")
     if _CONTROL.search(value):
         raise InvalidInputError.of(field, "must not contain control characters")
+    if _MISLEADING.search(value):
+        raise InvalidInputError.of(field, "must not contain characters that reorder or hide others")
     return value
 
 

@@ -255,10 +255,10 @@ def canonical(entry: bytes) -> dict[str, Any]:
 
 
 ID: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+SHOWN: Final = r"[^\x00-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 FORMS: Final[dict[str, str]] = {
     "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]*", "text": "(?s:.*)",
-    "name": r"[^\x00-\x1f\x7f-\x9f]{1,200}",
-    "uri": r"(?=.{0,2000}\Z)(https?://[^\x00-\x1f\x7f-\x9f]*)?", "covers": r"[^\x00-\x1f\x7f-\x9f]{0,1000}",
+    "name": SHOWN + "{1,200}", "uri": rf"(?=.{{0,2000}}\Z)(https?://{SHOWN}*)?", "covers": SHOWN + "{0,1000}",
 }  # fmt: skip
 TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (

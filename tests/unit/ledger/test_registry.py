@@ -73,6 +73,18 @@ def test_a_text_that_is_too_long_or_holds_control_characters_is_refused(text: st
     assert field_refused(require_text, text, "note", most=5) == "note"
 
 
+@pytest.mark.parametrize("text", ["acme\u202e", "\u2067a", "a\u2066b", "a\u200bb", "a\u2060b", "\ufeffa", "a\u2064"])
+def test_a_text_that_would_not_show_as_what_it_is_is_refused(text: str) -> None:
+    assert field_refused(require_text, text, "note", most=5) == "note"
+
+
+@pytest.mark.parametrize(
+    "text", ["\u0645\u06cc\u200c\u062e", "\u05d0\u200e1", "\u0915\u094d\u200d", "\U0001f469\u200d\U0001f4bb"]
+)
+def test_marks_and_joiners_that_scripts_need_are_taken(text: str) -> None:
+    assert require_text(text, "note", most=5) == text
+
+
 def test_a_text_may_have_to_be_there() -> None:
     assert field_refused(require_text, "", "reason", most=5, least=1) == "reason"
     assert require_text("x", "reason", most=5, least=1) == "x"
