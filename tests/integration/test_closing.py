@@ -172,12 +172,12 @@ def test_fsck_finds_what_is_left_of_events_that_were_dropped_and_a_pool_closed_b
 def test_a_service_that_lost_the_race_hears_of_the_closing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool is closed between a batch's preparation and its transaction."""
     store = scene.deployment.running.parts.usage
-    record = store._record_with_others
+    record = store._record_new
 
-    def closed_meanwhile(prepared: object) -> object:
+    def closed_meanwhile(group: object) -> object:
         scene.operator.close_pool(POOL)
-        return record(prepared)  # type: ignore[arg-type]
+        return record(group)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_record_with_others", closed_meanwhile)
+    monkeypatch.setattr(store, "_record_new", closed_meanwhile)
     with pytest.raises(FailedPreconditionError, match="takes no usage since"):
         scene.submit([event(3)], "second")

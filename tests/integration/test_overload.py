@@ -132,7 +132,8 @@ def test_a_call_whose_caller_stopped_waiting_is_not_begun(
             calls = submitted(channel, key, 4 * THREADS, timeout=1)
             assert {each.code() for each in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         songbird.get_pool(POOL)  # behind all of them in its queue
-    assert log_size(scene) <= before + THREADS
+    # Of those that were begun in time, one has each thread but the one that does a group, of as many at most.
+    assert log_size(scene) < before + 2 * THREADS
 
 
 def log_size(scene: Scene) -> int:
