@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from typing import Any, Final, cast
 
 import numpy as np
@@ -649,10 +649,11 @@ class PoolFold:
             self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
 
     def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
-        """Returns our numbers of those at `index`. A platform's batches mostly share one dictionary, looked up once."""
+        """Returns our numbers of those at `index`. Large batches of a platform mostly name the same, looked up once."""
         known, found = self._numbered
         if known != collectives:
-            found = np.full(len(collectives), -1, dtype=np.int64)
+            numbers = map(self.numbers.get, collectives, repeat(-1))
+            found = np.fromiter(numbers, dtype=np.int64, count=len(collectives))
             self._numbered = collectives, found
         for place in index[found[index] < 0].tolist():
             found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))

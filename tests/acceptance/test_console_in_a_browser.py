@@ -29,7 +29,7 @@ from tests.support.screen import HEIGHT, WIDTHS, chromium, person, require_chrom
 
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "docs" / "console"
-HOSTILE: Final = "<img src=x onerror=alert(1)>\u202e" + "wide" * 40
+HOSTILE: Final = "<img src=x onerror=alert(1)>\u200f" + "wide" * 40
 REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600, public=True)
 
 VIEWS: Final = {
