@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -52,9 +52,9 @@ def _messages() -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _unclaimed(_connection: object, _pool: object, claims: Sequence[EventClaim]) -> list[Looked]:
-    """What a look finds where nothing is looked at, and nothing is to be written."""
-    return [
+def _unclaimed(_connection: object, _pool: object, claims: Sequence[EventClaim]) -> Callable[[], list[Looked]]:
+    """A look that finds nothing where nothing is looked at, and nothing is to be written."""
+    return lambda: [
         Looked(claim, 2**62, (), claim.event_ids[:0], np.zeros(len(claim.event_ids), dtype=np.bool_), ())
         for claim in claims
     ]
@@ -64,7 +64,7 @@ def main(*options: str) -> int:
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:
-        setattr(ledger.store.usage.pages, "look", _unclaimed)  # noqa: B010  # not what it is declared as
+        setattr(ledger.store.usage.pages, "ask", _unclaimed)  # noqa: B010  # not what it is declared as
     keep_freed_memory()  # before the threads of the empty handlers, which would each have a heap of their own
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:

@@ -26,11 +26,14 @@ class LedgerError(Exception):
 
 
 def or_error(do: Callable[P, R], *args: P.args, **named: P.kwargs) -> R | LedgerError:
-    """Returns what a function returns, or the error that it raises: of things done together each has its own."""
+    """Returns what a function returns, or the error that it raises: of things done together each has its own.
+
+    Not where it was raised: the frames there hold all that was decoded, for as long as anyone has the error.
+    """
     try:
         return do(*args, **named)
     except LedgerError as error:
-        return error
+        return error.with_traceback(None)
 
 
 class InvalidInputError(LedgerError):

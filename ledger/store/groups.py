@@ -39,9 +39,12 @@ class Groups(Generic[Item, Result]):
     def do(self, key: Hashable, item: Item) -> Result:
         """Returns the item's result, or raises its error."""
         (found,) = self.do_all(key, [item])
-        if isinstance(found, Exception):
-            raise found
-        return found
+        try:
+            if isinstance(found, Exception):
+                raise found
+            return found
+        finally:
+            del found  # an error would keep this frame, which would keep the error, and both the item
 
     def do_all(self, key: Hashable, items: Sequence[Item]) -> list[Result | Exception]:
         """Returns of each item of one caller its result or its error."""

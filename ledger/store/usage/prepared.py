@@ -161,9 +161,12 @@ class Preparation:
             StateError: the pool is closed, or the platform is not admitted to it.
         """
         (found,) = self.each([sent])
-        if isinstance(found, LedgerError):
-            raise found
-        return found
+        try:
+            if isinstance(found, LedgerError):
+                raise found
+            return found
+        finally:
+            del found  # an error would keep this frame, which would keep the error, and both the body
 
     def each(self, group: Sequence[Sent]) -> list[Prepared | LedgerError]:
         """Prepare batches of one pool; returns each, or the error that `one` would raise.
