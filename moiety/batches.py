@@ -24,7 +24,6 @@ import pyarrow as pa
 from moiety import columns
 from moiety.errors import InvalidUsageError
 from moiety.ids import IdScheme
-from moiety.matrices import cuts
 from moiety.slices import slices
 
 EVENTS_PER_BATCH: Final = 10_000
@@ -227,32 +226,20 @@ def _converted(
     reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int, id_scheme: IdScheme
 ) -> Iterator[pa.RecordBatch]:
     position = 0
-    for table in slices(reader, events_per_batch, schema.names[-2], _amounts_max(schema)):
-        for part in _by_amounts(table, schema, position):
-            for batch in _by_size(part, schema, position, id_scheme):
-                yield batch
-                position += batch.num_rows
+    most = SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
+    for table in slices(reader, events_per_batch, schema.names[-2], most):
+        _require_amounts(table, schema, position, most)
+        for batch in _by_size(table, schema, position, id_scheme):
+            yield batch
+            position += batch.num_rows
 
 
-def _amounts_max(schema: pa.Schema) -> int:
-    return SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
-
-
-def _by_amounts(table: pa.Table, schema: pa.Schema, first_position: int) -> Iterator[pa.Table]:
-    """The rows in runs of at most as many shares or scores as a batch may have."""
+def _require_amounts(table: pa.Table, schema: pa.Schema, first_position: int, most: int) -> None:
+    """Refuse a row with more shares or scores than a batch may have, which `slices` leaves alone in its table."""
     names, amounts = schema.names[-2:]
-    most = _amounts_max(schema)
-    lists = table.column(names).combine_chunks()
-    if columns.element_count(lists, names) <= most:
-        yield table
-        return
-    counts = columns.list_lengths(lists, names)
-    for start, end in cuts(counts, table.num_rows, most):
-        if counts[start] > most:
-            raise InvalidUsageError(
-                amounts, first_position + start, f"are {counts[start]}, more than {most} for a batch"
-            )
-        yield table.slice(start, end - start)
+    count = columns.element_count(table.column(names).combine_chunks(), names)
+    if count > most:
+        raise InvalidUsageError(amounts, first_position, f"are {count}, more than {most} for a batch")
 
 
 def _by_size(table: pa.Table, schema: pa.Schema, first_position: int, id_scheme: IdScheme) -> Iterator[pa.RecordBatch]:

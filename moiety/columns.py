@@ -13,7 +13,6 @@ from __future__ import annotations
 from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Final
 
 import pyarrow as pa
@@ -203,12 +202,6 @@ def lengths(column: pa.Array, field: str) -> pa.Array:
     if not _is_list(column.type):
         raise _wrong_type(field, column, "lists")
     return pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64())
-
-
-def list_lengths(column: pa.Array, field: str) -> list[int]:
-    """How many elements each list of a column has."""
-    offsets, _ = _lists(column, field)
-    return [end - start for start, end in pairwise(offsets.to_pylist())]
 
 
 def _sorted_codes(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:
