@@ -36,6 +36,16 @@ def or_error(do: Callable[P, R], *args: P.args, **named: P.kwargs) -> R | Ledger
         return error.with_traceback(None)
 
 
+def or_raise(found: R | Exception) -> R:
+    """Returns what `or_error` returned, or raises the error."""
+    try:
+        if isinstance(found, Exception):
+            raise found
+        return found
+    finally:
+        del found  # an error would keep this frame, which would keep the error, and both all that the callers have
+
+
 class InvalidInputError(LedgerError):
     """The input breaks a rule, whatever the state of the ledger.
 

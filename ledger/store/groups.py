@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
+
+from ledger.errors import or_raise
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,7 +22,8 @@ class Groups(Generic[Item, Result]):
     item is done, or as the next one who works.
 
     Args:
-        do_all: returns a result for each item, or the error of that item; or raises and has done nothing.
+        do_all: returns a result for each item, which is never None, or the error of that item; or raises and has done
+            nothing.
         conflicts: errors that say that one item conflicts with another, or is at fault itself; each item is then done
             alone. Any other error is raised for all.
     """
@@ -38,13 +41,7 @@ class Groups(Generic[Item, Result]):
 
     def do(self, key: Hashable, item: Item) -> Result:
         """Returns the item's result, or raises its error."""
-        (found,) = self.do_all(key, [item])
-        try:
-            if isinstance(found, Exception):
-                raise found
-            return found
-        finally:
-            del found  # an error would keep this frame, which would keep the error, and both the item
+        return or_raise(*self.do_all(key, [item]))
 
     def do_all(self, key: Hashable, items: Sequence[Item]) -> list[Result | Exception]:
         """Returns of each item of one caller its result or its error."""
@@ -60,7 +57,7 @@ class Groups(Generic[Item, Result]):
                 each.wait()
             if each.outcome is None:
                 self._work(key, each)
-        return [each.result() for each in asked]
+        return [cast("Result | Exception", each.outcome) for each in asked]
 
     def _work(self, key: Hashable, first: _Asked[Item, Result]) -> None:
         with self._guard:
@@ -87,24 +84,10 @@ class Groups(Generic[Item, Result]):
                     self._answer([alone])
                 return
             for each in group:
-                each.outcome = _Failed(error)
+                each.outcome = error
             return
-        for each, result in zip(group, found, strict=True):
-            each.outcome = _Failed(result) if isinstance(result, Exception) else _Done(result)
-
-
-class _Done(Generic[Result]):
-    __slots__ = ("result",)
-
-    def __init__(self, result: Result) -> None:
-        self.result = result
-
-
-class _Failed:
-    __slots__ = ("error",)
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+        for each, outcome in zip(group, found, strict=True):
+            each.outcome = outcome
 
 
 class _Asked(Generic[Item, Result]):
@@ -114,18 +97,13 @@ class _Asked(Generic[Item, Result]):
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.outcome: _Done[Result] | _Failed | None = None
+        self.outcome: Result | Exception | None = None
+        """What `do_all` found; None until then."""
         self._held = Lock()
         self._held.acquire()
 
     def wait(self) -> None:
         self._held.acquire()
-
-    def result(self) -> Result | Exception:
-        if isinstance(self.outcome, _Failed):
-            return self.outcome.error
-        assert self.outcome is not None  # noqa: S101  # it has been waited for
-        return self.outcome.result
 
     def wake(self) -> None:
         self._held.release()

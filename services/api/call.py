@@ -150,6 +150,7 @@ class Call:
         status = status_of(error, self.request_id)
         if is_expected(error):
             self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
+            error.with_traceback(None)  # whose frames may be in a cycle with it, and hold the message
         else:
             self._count("INTERNAL")
             logger.error(

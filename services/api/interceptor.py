@@ -255,14 +255,14 @@ class _Call:
             self._enter(context)
             self.asked = together.begin(raw, self._read)
         except Exception as error:  # noqa: BLE001  # it is translated as the call is answered
-            self.found = _untraced(error)
+            self.found = error
 
     def end(self, together: Together) -> None:
         """Make the response, and say that the call was answered, which is next."""
         try:
             self._response = together.end(self.asked, self.found)
         except Exception as error:  # noqa: BLE001  # it is translated as the call is answered
-            self.found = _untraced(error)
+            self.found = error
             return
         self._call.done()
 
@@ -330,8 +330,3 @@ class _Call:
             raise error
         told: Any = rpc_status.to_status(for_trailers(self._call.refused(error)))  # a named tuple, as its type is not
         context.abort_with_status(told._replace(trailing_metadata=(*told.trailing_metadata, *self._told)))
-
-
-def _untraced(error: Exception) -> Exception:
-    """Returns what a call keeps of an error: where an expected one was raised holds its message, and nobody asks."""
-    return error.with_traceback(None) if is_expected(error) else error

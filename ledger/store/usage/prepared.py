@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import LedgerError, or_error
+from ledger.errors import LedgerError, or_error, or_raise
 from ledger.store import admissions, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -160,13 +160,7 @@ class Preparation:
             QuotaError: the platform has no room left today.
             StateError: the pool is closed, or the platform is not admitted to it.
         """
-        (found,) = self.each([sent])
-        try:
-            if isinstance(found, LedgerError):
-                raise found
-            return found
-        finally:
-            del found  # an error would keep this frame, which would keep the error, and both the body
+        return or_raise(*self.each([sent]))
 
     def each(self, group: Sequence[Sent]) -> list[Prepared | LedgerError]:
         """Prepare batches of one pool; returns each, or the error that `one` would raise.
