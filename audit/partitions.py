@@ -26,6 +26,7 @@ SPILLED_RECORDS: Final = 2**18
 
 _PART_BITS: Final = 6
 _MAX_DEPTH: Final = 4
+_ALL_BITS: Final = 2**64 - 1
 
 Records = npt.NDArray[Any]
 
@@ -43,20 +44,20 @@ class Spill(Protocol):
 class Partitions:
     """Takes in records, and gives them back by part.
 
-    `hashed` gives (n,) hashes of (n,) records of `dtype`, whose size is a whole number of 64-bit words. `submit` starts
-    the work on what is spilled, of which one piece at a time is under way.
+    Records are of `dtype`, whose size is a whole number of 64-bit words, and have the fields that `hashed` needs, as it
+    needs the `salt`. `submit` starts the work on what is spilled, of which one piece at a time is under way.
     """
 
     def __init__(
         self,
         new_spill: Callable[[], Spill],
         dtype: np.dtype[Any],
-        hashed: Callable[[Records], UInt64Array],
+        salt: int,
         submit: Submit = at_once,
         *,
         depth: int = 0,
     ) -> None:
-        self._new_spill, self._dtype, self._hashed, self._depth = new_spill, dtype, hashed, depth
+        self._new_spill, self._dtype, self._salt, self._depth = new_spill, dtype, salt, depth
         self._submit = submit
         self._buffer: Records = np.empty(0, dtype=dtype)
         self._buffered = 0
@@ -97,7 +98,7 @@ class Partitions:
         if self._depth + 1 == _MAX_DEPTH:
             yield _chained(first, second, pieces)
             return
-        deeper = Partitions(self._new_spill, self._dtype, self._hashed, depth=self._depth + 1)
+        deeper = Partitions(self._new_spill, self._dtype, self._salt, depth=self._depth + 1)
         for piece in _chained(first, second, pieces):
             deeper.add(piece)
         for part in deeper.parts():
@@ -111,11 +112,22 @@ class Partitions:
 
     def _spill_to(self, spill: Spill, records: Records) -> None:
         shift = np.uint64(64 - _PART_BITS * (self._depth + 1))
-        part = ((self._hashed(records) >> shift) % np.uint64(PARTS)).astype(np.uint8)
+        part = ((hashed(records, self._salt) >> shift) % np.uint64(PARTS)).astype(np.uint8)
         # A stable sort, so that each part stays in order.
         ordered = taken_from(records, np.argsort(part, kind="stable"))
         ends = np.cumsum(np.bincount(part, minlength=PARTS)) * self._dtype.itemsize
         spill.append(ordered.view(np.uint8).data, ends.tolist())
+
+
+def hashed(records: Records, salt: int) -> UInt64Array:
+    """Returns (n,) hashes of what identifies records: the halves `high` and `low` of an id, and its `platform`.
+
+    `salt` keeps whoever chooses ids from choosing the part of their records.
+    """
+    mixed: UInt64Array = (records["high"] ^ np.uint64(salt & _ALL_BITS)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ records["low"]) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(32)) ^ records["platform"].astype(np.uint64)) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _nothing() -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import Partitions, Records, Spill
+from audit.partitions import Partitions, Records, Spill, hashed
 from ledger.usage.batch import BoolArray
 from ledger.usage.repeats import UInt64Array, repeated_places
 from ledger.work import Submit, at_once
@@ -52,7 +52,7 @@ class UniqueEvents:
     _partitions: Partitions = field(init=False)
 
     def __post_init__(self) -> None:
-        self._partitions = Partitions(self.new_spill, _RECORD, self._hash, self.submit)
+        self._partitions = Partitions(self.new_spill, _RECORD, self.salt, self.submit)
 
     def add(
         self, platform: str, leaf_index: int | UInt64Array, event_ids: npt.NDArray[np.void], accepted: BoolArray
@@ -96,15 +96,8 @@ class UniqueEvents:
     def _doubtful(self, records: Records) -> BoolArray:
         """Returns which records may conflict: those left out, and those whose event may occur twice."""
         doubtful: BoolArray = records["place"] < _ACCEPTED
-        doubtful[repeated_places(self._hash(records))] = True
+        doubtful[repeated_places(hashed(records, self.salt))] = True
         return doubtful
-
-    def _hash(self, records: Records) -> UInt64Array:
-        salt = np.uint64(self.salt & 0xFFFFFFFFFFFFFFFF)
-        mixed: UInt64Array = (records["high"] ^ salt) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(29)) ^ records["low"]) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(32)) ^ records["platform"]) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
 
 
 def _check_exactly(records: Records, limit: int) -> tuple[list[Conflict], Records]:

@@ -56,8 +56,8 @@ class Claims:
     """
 
     def __init__(self, new_spill: Callable[[], Spill], salt: int, submit: Submit = at_once) -> None:
-        self._salt, self._submit = np.uint64(salt), submit
-        self._partitions = Partitions(new_spill, _RECORD, self._hash, submit)
+        self._submit = submit
+        self._partitions = Partitions(new_spill, _RECORD, salt, submit)
 
     def add(self, source: int, platform_ids: Any, ids: EventIds, values: Any) -> None:
         """Take in ids (n,) of platforms with their values, each (n,) or one for all."""
@@ -76,12 +76,6 @@ class Claims:
                 yield from under_way.popleft()()
         for wait in under_way:
             yield from wait()
-
-    def _hash(self, records: Records) -> npt.NDArray[np.uint64]:
-        mixed = (records["high"] ^ self._salt) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(29)) ^ records["low"]) * np.uint64(0xBF58476D1CE4E5B9)
-        hashed: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-        return hashed
 
 
 def ids_of(records: Records) -> EventIds:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
 
-from audit.files.spills import SpillFolder
 from audit.findings import Finding
 from audit.fsck import (
     CheckReport,
@@ -31,9 +28,8 @@ from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from services.cli.audit.verify import AHEAD_EACH
+from services.cli.audit.verify import threaded_means
 from services.cli.base.output import Output
-from services.process.memory import keep_freed_memory
 
 THREADS: Final = 2
 """That weigh batches and match events, as `moiety verify` has by default."""
@@ -49,7 +45,6 @@ def check_pools(
     Raises:
         NotFoundError: a named pool does not exist.
     """
-    keep_freed_memory()
     check = _Check(output, database, bodies, names, every=every)
     while not check.is_done:
         check.go_on()
@@ -75,13 +70,9 @@ class _Check:
     def go_on(self) -> None:
         """Check what has no report yet, up to the end or to a broken page, which is then the report."""
         try:
-            with (
-                self._database.snapshot() as connection,
-                SpillFolder() as spills,
-                ThreadPoolExecutor(THREADS) as threads,
-            ):
+            with self._database.snapshot() as connection, threaded_means(THREADS) as means:
                 try:
-                    self._all(connection, _means(spills, threads))
+                    self._all(connection, means)
                 except (sa.exc.DBAPIError, psycopg.Error):
                     connection.invalidate()  # cursors are still open on it, and nobody else should close them
                     raise
@@ -114,12 +105,6 @@ class _Check:
         if not self._names and self._at not in self.reports:
             self.reports[self._at] = _check_strays(self._output, connection, registry, every=self._every)
         self.is_done = True
-
-
-def _means(spills: SpillFolder, threads: ThreadPoolExecutor) -> Means:
-    return Means(
-        spills.new, lambda work: threads.submit(work).result, ahead=AHEAD_EACH * THREADS, salt=secrets.randbits(64)
-    )
 
 
 def _read_now(database: Database) -> Registry:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -28,6 +28,7 @@ from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
 
 if TYPE_CHECKING:
+    from audit.means import Means
     from audit.progress import Progress
     from audit.report import Report
     from audit.sample import Sample
@@ -182,15 +183,12 @@ def is_statement(path: Path) -> bool:
 
 def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) -> bool:
     from audit.files.archives import open_files
-    from audit.files.spills import SpillFolder
     from audit.findings import file_finding
-    from audit.means import Means
     from audit.report import Report
     from audit.steps import Step
     from audit.verification import Asked, verify
     from ledger.errors import FormatError
     from services.cli.audit.verdict import show
-    from services.process.memory import keep_freed_memory
 
     try:
         files = open_files(bundle)
@@ -200,24 +198,28 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
         found = Report()
         found.add(file_finding(error, Step.FILES))
         return show(output, found, filed=wanted.filed)
-    keep_freed_memory()
     with (
         closing(files),
-        SpillFolder() as spills,
-        ThreadPoolExecutor(wanted.threads) as pool,
+        threaded_means(wanted.threads, wanted.sample) as means,
         output.progress("Verifying", None, "leaves") as bar,
     ):
         key, witnesses, changes = trust.about(_checkpoint_note(files))
         asked = Asked(key, wanted.since, witnesses, wanted.rounds, wanted.keep_going, changes)
-        means = Means(
-            spills.new,
-            lambda work: pool.submit(work).result,
-            ahead=AHEAD_EACH * wanted.threads,
-            salt=secrets.randbits(64),
-            sample=wanted.sample,
-        )
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
     return show(output, found, wanted.sample, wanted.filed, wanted.records)
+
+
+@contextmanager
+def threaded_means(threads: int, sample: Sample | None = None) -> Iterator[Means]:
+    """What a check gets of this machine: so many threads, a folder for its records, and memory that is used again."""
+    from audit.files.spills import SpillFolder
+    from audit.means import Means
+    from services.process.memory import keep_freed_memory
+
+    keep_freed_memory()
+    with SpillFolder() as spills, ThreadPoolExecutor(threads) as pool:
+        ahead, salt = AHEAD_EACH * threads, secrets.randbits(64)
+        yield Means(spills.new, lambda work: pool.submit(work).result, ahead, salt, sample)
 
 
 def _sample(size: int, seed: str) -> Sample | None:
