@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Final
 
 from services.cli.base.exits import is_foreign
-
-_YOUNG_OBJECTS: Final = 10_000
-"""Objects made between searches for cycles. Modules and logs are hundreds of thousands that stay, and no cycles."""
+from services.process.memory import YOUNG_OBJECTS
 
 
 def main() -> None:
     """Run the command line. Exits with status 2 if a package is missing, 130 on Ctrl-C before it starts."""
-    gc.set_threshold(_YOUNG_OBJECTS)
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         from services.cli.app import main as command
 

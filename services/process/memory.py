@@ -7,8 +7,6 @@ import gc
 import sys
 from typing import Final
 
-import pyarrow as pa
-
 KEPT_BYTES: Final = 64 * 2**20
 """Kept at the end of each heap: the arrays of a few batches."""
 
@@ -36,11 +34,14 @@ def keep_freed_memory() -> None:
     mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
     mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
     mallopt(_M_ARENA_MAX, 1)
+    import pyarrow as pa  # noqa: PLC0415  # most commands have no use for it
+
     pa.set_memory_pool(pa.system_memory_pool())
 
 
 YOUNG_OBJECTS: Final = 10_000
-"""Objects made between searches for cycles. A small call makes a few thousand, and no cycle of any size."""
+"""Objects made between searches for cycles. A small call makes a few thousand, and no cycle of any size; modules and
+logs are hundreds of thousands that stay."""
 
 
 def collect_less_often() -> None:
