@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -76,12 +76,21 @@ def events_at(places: Int64Array, offsets: Int64Array) -> Int64Array:
     return np.unique(np.searchsorted(offsets, places, side="right") - 1)
 
 
+_COUNTED_AT_ONCE: Final = 2**16
+"""Amounts whose names are counted at once: large batches mostly name the whole dictionary long before their end."""
+
+
 def only_named(names: tuple[str, ...], index: npt.NDArray[np.int32]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
     """Returns the ids of a dictionary that an event names, in the same order, and (k,) the index into them.
 
     The others mean nothing, so nothing that comes after this asks for them or pays for them.
     """
-    used = np.bincount(index, minlength=len(names)) > 0  # two and a half times as fast as assigning to a mask
+    used = np.zeros(len(names), dtype=np.bool_)
+    for start in range(0, len(index), _COUNTED_AT_ONCE):
+        # Two and a half times as fast as assigning to a mask.
+        used |= np.bincount(index[start : start + _COUNTED_AT_ONCE], minlength=len(names)) > 0
+        if used.all():
+            break
     if used.all():
         return names, index
     place = np.cumsum(used, dtype=np.int32) - np.int32(1)

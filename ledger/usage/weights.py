@@ -123,9 +123,9 @@ def weigh(batch: Batch, accepted: BoolArray) -> ByMode:
     group += batch.name_index
     claimed = np.repeat(batch.units, lengths)
     claimed *= batch.amounts
-    fits_one_limb = int(batch.units.sum()) * NANO < 2**63
-    low, high = _grouped_sums(group, claimed, 3 * width, fits_one_limb=fits_one_limb)
-    count = np.bincount(group, minlength=3 * width).astype(np.int64)
+    # A collective is in an event once, and has at most its largest share of the units of each.
+    most = int(batch.units.sum()) * int(batch.amounts.max(initial=0))
+    count, low, high = _grouped_sums(group, claimed, 3 * width, most=most, most_each=len(batch))
     return {mode: _mode_weights(batch, accepted, mode, width, count, low, high) for mode in MODES}
 
 
@@ -138,27 +138,40 @@ def _mode_weights(
         return ModeWeights(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING, 0)
     # Shares and units are at least 1, so everyone who is named has weight.
     present = np.flatnonzero(count[own])
-    found = ModeWeights(
-        int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
-    )
+    own_count, own_low, own_high = count[own], low[own], high[own]
+    if len(present) < width:
+        own_count, own_low, own_high = own_count[present], own_low[present], own_high[present]
+    found = ModeWeights(int(np.count_nonzero(counted)), present, own_count, own_low, own_high, 0)
     # Each unit is attributed to someone or to nobody; 65,536 times 10^9 units fit.
     units = int((batch.units * counted).sum())
     return replace(found, unattributed=units * NANO - found.attributed())
 
 
 def _grouped_sums(
-    key: Int64Array, values: Int64Array, groups: int, *, fits_one_limb: bool
-) -> tuple[Int64Array, Int64Array]:
-    """Sums of non-negative values per group, as normalised limbs of (groups,)."""
+    key: Int64Array, values: Int64Array, groups: int, *, most: int, most_each: int
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """How many values each group has, and their sums as normalised limbs, of (groups,) each.
+
+    No value is negative. No group has more than `most_each`, or sums to more than `most`. `values` are overwritten.
+    """
+    bits = 63 - most_each.bit_length()
     low, high = np.zeros(groups, dtype=np.int64), np.zeros(groups, dtype=np.int64)
-    if fits_one_limb:
+    if most < 1 << bits:
+        # Both in one pass: the sums in the lower bits, the counts in those above.
+        values += 1 << bits
         np.add.at(low, key, values)
+        count = low >> bits
+        low &= (1 << bits) - 1
     else:
-        np.add.at(low, key, values & _LOW_MASK)
-        np.add.at(high, key, values >> LIMB_BITS)
+        count = np.bincount(key, minlength=groups).astype(np.int64, copy=False)
+        if most < 1 << 63:
+            np.add.at(low, key, values)
+        else:
+            np.add.at(low, key, values & _LOW_MASK)
+            np.add.at(high, key, values >> LIMB_BITS)
     high += low >> LIMB_BITS
     low &= _LOW_MASK
-    return low, high
+    return count, low, high
 
 
 def _sum_limbs(values: Int64Array) -> int:

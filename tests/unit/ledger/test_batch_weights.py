@@ -67,6 +67,21 @@ def test_a_collective_that_no_event_names_is_absent() -> None:
     assert weights[HUMAN_AI].index.tolist() == []
 
 
+@pytest.mark.parametrize("count", [7, 8, 1_000])
+@pytest.mark.parametrize("more", [0, 1])
+def test_counts_and_weights_are_exact_up_to_where_64_bits_hold_both_and_beyond(count: int, more: int) -> None:
+    """A count of so many events leaves 63 bits less its own for the sum: the largest units that fit, and one more."""
+    units = (2 ** (63 - count.bit_length()) - 1) // (count * NANO) + more
+    events = some_events(count, units=units, shares=(("alpha", NANO),))
+    accepted = np.arange(count) > 0
+    weights = weigh(parse_batch(body_of(events)), accepted)
+    counted = count - 1
+    assert weights_of(weights[AI_ONLY]) == {0: counted * units * NANO}
+    assert counts_of(weights[AI_ONLY]) == {0: counted}
+    assert weights[AI_ONLY].totals() == ModeTotals(events=counted, attributed=counted * units * NANO, unattributed=0)
+    assert weights[HUMAN_AI].totals() == ModeTotals(events=0, attributed=0, unattributed=0)
+
+
 @pytest.mark.parametrize("count", [1, 9, 10, MAX_EVENTS])
 def test_a_whole_batch_at_the_limits_is_exact(count: int) -> None:
     """9 * 10^18 is below 2^63 and 10 * 10^18 above it: the last sum of one limb, and the first of two."""

@@ -360,6 +360,14 @@ def test_a_dictionary_that_holds_a_null_is_refused_even_unused() -> None:
     assert only_violation(body) == ("collectives", "the dictionary must not contain nulls")
 
 
+def test_a_collective_that_only_the_last_of_many_events_names_is_kept() -> None:
+    shares = (("alpha", 1), ("beta", 1))
+    events = [*some_events(40_000, shares=shares), Event(event_id(2**40), shares=(("gamma", 7),))]
+    batch = parse_batch(stream(record_batch(events, dictionary=["alpha", "unused", "beta", "gamma"])))
+    assert batch.names == ("alpha", "beta", "gamma")
+    assert events_in(batch)[-2:] == events[-2:]
+
+
 def test_a_dictionary_may_hold_65536_ids_and_no_more() -> None:
     names = ["alpha", "beta", *(f"unused-{number}" for number in range(MAX_COLLECTIVES - 2))]
     assert parse_batch(stream(record_batch(FOUR, dictionary=names))).names == ("alpha", "beta")
