@@ -79,6 +79,10 @@ class Workload:
                 np.ones(events, dtype=np.int64),
             )
         drawn = (starts[:, None] + strides[:, None] * np.arange(shares)) % self.collectives
+        if self.covering:
+            # Names that a batch does not use count towards what it may name.
+            used, drawn = np.unique(drawn, return_inverse=True)
+            names, drawn = names.take(pa.array(used)), drawn.reshape(events, shares)
         offsets = pa.array(np.arange(0, events * shares + 1, shares, dtype=np.int32))
         indices = pa.array(np.sort(drawn, axis=1).ravel().astype(np.int32))
         nanos = rng.integers(1, 10**9 // shares, events * shares).astype(np.int32)

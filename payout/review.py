@@ -16,12 +16,13 @@ from ledger.acts.controls import TWO, Kind
 from ledger.acts.entries import SCHEDULER
 from ledger.acts.people import Actor, People
 from ledger.errors import StateError
-from ledger.store import log
 from ledger.store.log import PoolRef
 from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
 from payout.policy import Approval, Policy
+from payout.statement import parse_statement
 from payout.store import objections
 from payout.store.objections import ObjectionRecord
+from payout.store.round_tables import lines_of_table
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
 
@@ -59,8 +60,8 @@ def require_in_statement(connection: sa.Connection, pool: PoolRef, record: Round
     Raises:
         StateError: it was registered later.
     """
-    statement = log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
-    if f"\n{collective},".encode() not in statement:
+    digest = bytes.fromhex(record.content.statement_sha256)
+    if not parse_statement(lines_of_table(connection, pool, digest, collective).table):
         name = round_name(pool, record.content.number)
         raise StateError(name, "NOT_IN_ROUND", f"has no line of collectives/{collective}, which was registered later")
 

@@ -45,13 +45,14 @@ from payout.review import Said
 from payout.rounds import Line, Nothing
 from payout.schedule import due_fire_times
 from payout.splits import SplitContent
-from payout.statement import lines_of, parse_statement
+from payout.statement import parse_statement
 from payout.store import adjustments, objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
 from payout.store.pools import PoolSchedule
 from payout.store.rereading import Proposed
 from payout.store.reversals import require_covered
+from payout.store.round_tables import lines_of_table
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
 
@@ -183,8 +184,8 @@ class Settlement:
                 raise StateError(
                     name, "NOT_POSTED", f"is {record.state.value}: what it gives is split once it is posted"
                 )
-            statement = log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
-            lines = parse_statement(lines_of(statement, asked.collective))
+            digest = bytes.fromhex(record.content.statement_sha256)
+            lines = parse_statement(lines_of_table(connection, pool, digest, asked.collective).table)
             if not lines:
                 raise StateError(name, "NOT_IN_STATEMENT", f"has no line of {asked.collective}")
             if asked.amount_minor != lines[0].amount_minor:

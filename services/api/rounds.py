@@ -24,9 +24,10 @@ from payout.fairness import PUBLIC_PAYEES_MIN, fairness_report, in_percents
 from payout.objections import Answer
 from payout.settlement import require_round_number
 from payout.splits import MAX_LINES, MAX_RULE, SplitContent
-from payout.statement import lines_of, page_of_lines, parse_statement
+from payout.statement import page_of_lines, parse_statement
 from payout.store import objections, pools, rounds
 from payout.store.pools import LoggedPolicy
+from payout.store.round_tables import lines_of_table, page_of_table
 from payout.store.rounds import RoundRecord
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
@@ -47,6 +48,19 @@ def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef,
     """Returns the pool and the number in a round's name."""
     pool_id, number = ids_in(name, "pools/*/rounds/*", field)
     return pool_of(connection, f"pools/{pool_id}", field), require_round_number(number, field)
+
+
+def _table(
+    connection: sa.Connection, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES
+) -> tuple[PoolRef, bytes]:
+    """Returns the pool of a round, and the hash of one of the round's tables."""
+    pool, number = round_of(connection, name, field)
+    content = rounds.get_round(connection, pool, number).content
+    digest = {
+        pb.STATEMENT_PART_WEIGHTS: content.weights_sha256,
+        pb.STATEMENT_PART_REGISTRY: content.registry_sha256,
+    }.get(part, content.statement_sha256)
+    return pool, bytes.fromhex(digest)
 
 
 class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
@@ -157,9 +171,13 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         self, request: pb.ListAllocationsRequest, context: grpc.ServicerContext
     ) -> pb.ListAllocationsResponse:
         limit, (place,) = page_limit(request.page_size), place_in(request.page_token, 0)
-        statement, own, after = self._statement(request.parent, "parent"), own_id(Role.COLLECTIVE), max(place, 0)
-        # Parsing costs most, so only the page is parsed: the whole body was just checked by its hash.
-        wanted = page_of_lines(statement if own is None else lines_of(statement, own), after, limit)
+        own, after = own_id(Role.COLLECTIVE), max(place, 0)
+        with self._readers.database_for(request.parent).transaction() as connection:
+            pool, digest = _table(connection, request.parent, "parent")
+            if own is None:
+                wanted = page_of_table(connection, pool, digest, after, limit)
+            else:
+                wanted = page_of_lines(lines_of_table(connection, pool, digest, own).table, after, limit)
         page = list(enumerate(parse_statement(wanted), after + 1))
         allocations, token = page_of(page, limit, lambda row: convert.allocation_to_proto(row[1]), lambda row: row[:1])
         return pb.ListAllocationsResponse(allocations=allocations, next_page_token=token)
@@ -170,8 +188,13 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         own = own_id(Role.COLLECTIVE)
         wanted = only_id(request.collective, "collectives", "collective") if request.collective else own
         require_own(Role.COLLECTIVE, wanted, request.collective)
-        content = self._statement(request.name, "name", request.part)
-        for chunk in chunks(content if wanted is None else lines_of(content, wanted)):
+        with self._readers.database_for(request.name).transaction() as connection:
+            pool, digest = _table(connection, request.name, "name", request.part)
+            if wanted is None:
+                content = log.checked_body(connection, pool, digest)
+            else:
+                content = lines_of_table(connection, pool, digest, wanted).table
+        for chunk in chunks(content):
             yield pb.GetStatementResponse(chunk=chunk)
 
     def GetStatementFile(
@@ -222,16 +245,6 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             detail = f"paid {report.payees} collectives; how evenly is told to collectives from {PUBLIC_PAYEES_MIN} on"
             raise StateError(request.name, "FEW_PAYEES", detail)
         return convert.fairness_to_proto(in_percents(report))
-
-    def _statement(self, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES) -> bytes:
-        with self._readers.database_for(name).transaction() as connection:
-            pool, number = round_of(connection, name, field)
-            record = rounds.get_round(connection, pool, number)
-            digest = {
-                pb.STATEMENT_PART_WEIGHTS: record.content.weights_sha256,
-                pb.STATEMENT_PART_REGISTRY: record.content.registry_sha256,
-            }.get(part, record.content.statement_sha256)
-            return log.checked_body(connection, pool, bytes.fromhex(digest))
 
     def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
         with self._database.transaction() as connection:

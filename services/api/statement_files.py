@@ -23,7 +23,6 @@ from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
 from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import timing_policy
 from ledger.payments import BookingKind, parse_pool_bookings, render
-from ledger.registry import Collective
 from ledger.store import checkpoints, key_changes, log, methods, proofs
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
@@ -41,10 +40,10 @@ from payout.dossiers import (
     weights_by_collective,
 )
 from payout.entries import CONTENTS, PoolContent, RoundContent
-from payout.rounds import Line
-from payout.statement import lines_of, parse_registry, parse_statement
+from payout.statement import parse_registry, parse_statement
 from payout.store import objections, pools, rounds, splits
 from payout.store.adjustments import list_adjustments
+from payout.store.round_tables import Own, lines_of_table
 from payout.store.rounds import RoundRecord
 
 MAX_KEPT_LINES: Final = 2_000_000
@@ -94,21 +93,24 @@ class StatementFiles:
             LedgerCorruptError: the round does not commit to the dossiers of its statement.
         """
         record = rounds.get_round(connection, pool, number)
-        bodies = _Bodies.read(connection, pool, record.content)
-        found = bodies.own(collective)
-        if found is None:
+        content, bodies = record.content, _Bodies(connection, pool)
+        position, stated = bodies.lines_of(content.statement_sha256, collective)
+        lines = parse_statement(stated)
+        if not lines:
             raise NotFoundError(f"pools/{pool.name}/rounds/{number}/lines/{collective}")
-        position, line, registered = found
-        figures = _figures(connection, pool, record.content)
-        tree = self._tree(record.content, figures, bodies)
-        rows = weights_by_collective(lines_of(bodies.weights, collective), figures.confidence_ppm)
+        (line,), (registered,) = lines, parse_registry(bodies.lines_of(content.registry_sha256, collective).table)
+        figures = _figures(connection, pool, content)
+        tree = self._tree(content, figures, bodies)
+        weights = bodies.lines_of(content.weights_sha256, collective).table
+        rows = weights_by_collective(weights, figures.confidence_ppm)
         dossier = render_dossier(tree.shared, position, line, registered, rows.get(collective, ()))
-        adjusted = dict(_adjusted(connection, pool, number, account_of(line, bodies.aside)))
+        aside = frozenset(objections.set_aside(connection, pool, number))
+        adjusted = dict(_adjusted(connection, pool, number, account_of(line, aside)))
         in_pool, in_registry = _parts(connection, pool, record, Dossier.parse(dossier), adjusted)
         shown = {decode(proved.entry, CONTENTS).index for proved in in_pool.entries}
         return StatementFile(
             dossier,
-            line_salt(bodies.salt, collective),
+            line_salt(bodies.read(content.salt_sha256), collective),
             tree.path(position),
             in_pool,
             in_registry,
@@ -121,8 +123,10 @@ class StatementFiles:
             if (known := self._trees.get(content.statement_root)) is not None:
                 self._trees.move_to_end(content.statement_root)
                 return known
-        lines, collectives = parse_statement(bodies.statement), parse_registry(bodies.registry)
-        leaves = statement_leaves(bodies.salt, lines, render_dossiers(figures, lines, collectives, bodies.weights))
+        lines = parse_statement(bodies.read(content.statement_sha256))
+        collectives = parse_registry(bodies.read(content.registry_sha256))
+        dossiers = render_dossiers(figures, lines, collectives, bodies.read(content.weights_sha256))
+        leaves = statement_leaves(bodies.read(content.salt_sha256), lines, dossiers)
         made = _Tree.over(shared_part(figures, lines, collectives), leaves)
         if root(made.subtrees).hex() != content.statement_root:
             raise LedgerCorruptError(f"round {content.number}", "does not commit to the dossiers of its statement")
@@ -138,32 +142,18 @@ class StatementFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Bodies:
-    """A round's bodies."""
+    """The bodies that a pool's rounds name."""
 
-    statement: bytes
-    weights: bytes
-    registry: bytes
-    salt: bytes
-    aside: frozenset[str]
-    """Whose amounts were set aside when it was posted."""
+    connection: sa.Connection
+    pool: PoolRef
 
-    @classmethod
-    def read(cls, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> _Bodies:
-        named = content.statement_sha256, content.weights_sha256, content.registry_sha256, content.salt_sha256
-        statement, weights, registry, salt = (
-            log.checked_body(connection, pool, bytes.fromhex(digest)) for digest in named
-        )
-        aside = frozenset(objections.set_aside(connection, pool, content.number))
-        return cls(statement, weights, registry, salt, aside)
+    def read(self, digest: str) -> bytes:
+        """The whole of a body."""
+        return log.checked_body(self.connection, self.pool, bytes.fromhex(digest))
 
-    def own(self, collective: str) -> tuple[int, Line, Collective] | None:
-        """The position of a collective's line, the line, and what the registry says of it."""
-        at = self.statement.find(f"\n{collective},".encode())
-        if at < 0:
-            return None
-        (line,) = parse_statement(lines_of(self.statement, collective))
-        (registered,) = parse_registry(lines_of(self.registry, collective))
-        return self.statement.count(b"\n", 0, at), line, registered
+    def lines_of(self, digest: str, collective: str) -> Own:
+        """A collective's lines of a table."""
+        return lines_of_table(self.connection, self.pool, bytes.fromhex(digest), collective)
 
 
 def _figures(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Figures:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 import sqlalchemy as sa
 
 import services.api.rounds
+from audit.statement_check import check_statement
 from ledger.errors import LedgerCorruptError
+from ledger.log.note_keys import SigningKey
 from ledger.store.database import Database
 from ledger.store.registry import pool_ref
-from moiety import Collective, Policy
+from moiety import Collective, NotFoundError, Policy
+from moiety.v1 import rounds_pb2 as pb
 from payout.periods import Taken
-from payout.statement import parse_statement
+from payout.statement import lines_of, parse_statement
+from payout.store import round_tables
 from payout.store.rounds import usage_sums
 from services.console.views.pools import PAGE
+from services.signing.folder import CheckpointFolder
+from services.signing.signer import Signer
 from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import findings
@@ -25,6 +32,8 @@ from tests.support.scene import NANO, POOL, Scene, event, open_scene
 from tests.support.wire import Wire
 
 MANY: Final = 120
+KEY: Final = SigningKey("log.example", bytes(range(32)))
+PARTS: Final = (pb.STATEMENT_PART_LINES, pb.STATEMENT_PART_WEIGHTS, pb.STATEMENT_PART_REGISTRY)
 
 
 @pytest.fixture
@@ -97,6 +106,33 @@ def test_no_more_of_a_statement_is_parsed_than_a_page_asks_for(
     assert listed == whole
     assert max(parsed) <= 51
     assert len(parsed) > 2
+
+
+def test_a_collective_sees_its_own_lines_alone_of_tables_with_many_blocks(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_tables, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(round_tables, "_INDEXES", round_tables._Indexes())
+    parts = scene.deployment.running.parts
+    Signer(parts.database, parts.clock, KEY, CheckpointFolder(tmp_path)).run_once()
+    whole, tables = scene.allocations(1), [scene.operator.get_statement(POOL, 1, part=part) for part in PARTS]
+    for name in ("c000", "c007", f"c{MANY - 1}"):
+        own = scene.deployment.client(f"collectives/{name}")
+        (allocation,) = own.list_allocations(POOL, 1)
+        assert (allocation.collective, allocation.amount_minor) == (f"collectives/{name}", whole[name])
+        for part, table in zip(PARTS, tables, strict=True):
+            stated = own.get_statement(POOL, 1, part=part)
+            assert stated == lines_of(table, name) == scene.operator.get_statement(POOL, 1, part=part, collective=name)
+            assert stated.count(b"\n") == 2
+        report = check_statement(own.get_statement_file(POOL, 1), KEY.verifier_key)
+        assert (report.holds, report.facts["amount_minor"]) == (True, str(whole[name]))
+    # Registered, and without a line in this round.
+    scene.operator.create_collective("c0075", Collective(display_name="later", members=1))
+    later = scene.deployment.client("collectives/c0075")
+    assert list(later.list_allocations(POOL, 1)) == []
+    assert later.get_statement(POOL, 1) == tables[0].splitlines(keepends=True)[0]
+    with pytest.raises(NotFoundError):
+        later.get_statement_file(POOL, 1)
 
 
 @pytest.mark.usefixtures("scene")
