@@ -2,33 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from audit.findings import at
 from audit.reader import require_hash
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.usage.batch import Batch, BoolArray
+from ledger.usage.batch import Batch, BoolArray, EventIds, Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.reading import Reading
 from ledger.usage.shares import are_distinct, first_occurrences
 from ledger.usage.weights import BatchWeights, weigh_by_month
+from ledger.work import Submit, at_once
 
 
-class WeighedBatch(NamedTuple):
-    """A usage leaf's batch: its events, which of them were accepted, and the weights of those."""
+@dataclass(frozen=True, slots=True)
+class WeighedBatch:
+    """What a check needs of a usage leaf's batch of n events.
 
-    batch: Batch
+    Attributes:
+        event_ids: (n,) of 16 bytes each.
+        accepted: (n,) which of them were accepted.
+        share_count: the shares of all events.
+        names: collectives. Several batches may have the same sequence, and each may add to its end.
+        named: (c,) the places in `names` of those that events have.
+        weights: those of the accepted events; `index` is into `names`.
+        batch: all of it, if it was weighed in this process.
+    """
+
+    event_ids: EventIds
     accepted: BoolArray
+    share_count: int
+    names: Sequence[str]
+    named: Int64Array
     weights: BatchWeights
+    batch: Batch | None = None
+
+    @classmethod
+    def of(cls, batch: Batch, accepted: BoolArray, weights: BatchWeights) -> WeighedBatch:
+        """Returns a batch that was weighed here."""
+        named = np.flatnonzero(np.bincount(batch.name_index, minlength=len(batch.names)))
+        return cls(batch.event_ids, accepted, len(batch.amounts), batch.names, named, weights, batch)
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+    def whole(self) -> Batch:
+        """Returns all of the batch, which must have been weighed in this process."""
+        if self.batch is None:
+            raise ValueError("the batch was weighed by another process")
+        return self.batch
+
+
+class Weigh(Protocol):
+    """Starts weighing the batch in a usage leaf's body, which `read` gives, and returns what waits for it.
+
+    What is found to be wrong is raised by either.
+    """
+
+    def __call__(
+        self, read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading, /
+    ) -> Callable[[], WeighedBatch]: ...
+
+
+def weigh_by(submit: Submit, *, reads_first: bool = False) -> Weigh:
+    """Weighs batches by work that `submit` starts.
+
+    With `reads_first` a body is read before the work on it starts, and not by it: a connection is one thread's.
+    """
+
+    def weigh(
+        read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading, /
+    ) -> Callable[[], WeighedBatch]:
+        reads = at_once(read) if reads_first else read
+        return submit(partial(weighed_batch, reads, leaf_index, content, reading))
+
+    return weigh
 
 
 def weighed_batch(read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
     """Returns the batch in a usage leaf's body, which `read` gives, with its weights. It can run in a thread."""
     batch, accepted = accepted_batch(read(), leaf_index, content, reading)
-    return WeighedBatch(batch, accepted, weigh_by_month(batch, accepted))
+    return WeighedBatch.of(batch, accepted, weigh_by_month(batch, accepted))
 
 
 def accepted_batch(body: bytes, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from audit.batch_check import Weigh, weigh_by
 from audit.partitions import Spill
 from audit.sample import Sample
 from ledger.work import Submit, at_once
@@ -14,11 +15,13 @@ from ledger.work import Submit, at_once
 class Means:
     """Space for records, and threads or a substitute.
 
-    `submit` is how work is started; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents` and `Claims`.
+    `submit` is how work is started; `weigh` and `ahead` are those of `PoolFold`; `salt` is that of `UniqueEvents` and
+    `Claims`.
     """
 
     new_spill: Callable[[], Spill]
     submit: Submit = at_once
+    weigh: Weigh = field(default_factory=lambda: weigh_by(at_once))
     ahead: int = 0
     salt: int = 0
     sample: Sample | None = None

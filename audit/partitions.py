@@ -1,7 +1,7 @@
 """Records of fixed size, partitioned by a hash of what identifies them, in bounded memory however many there are.
 
 Each part has all records with its hashes, in the order in which they came, and is looked at by itself. What memory has
-no room for is spilled; a part that is still too large is partitioned again.
+no room for is spilled; a part that is still too large is partitioned again. `InOrder` keeps records as they came.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ class Spill(Protocol):
 class Partitions:
     """Takes in records, and gives them back by part.
 
-    Records are of `dtype`, whose size is a whole number of 64-bit words, and have the fields that `hashed` needs, as it
-    needs the `salt`. `submit` starts the work on what is spilled, of which one piece at a time is under way.
+    Records are of `dtype`, whose size is a whole number of 64-bit words. `hash_of` gives their hashes, of which the
+    first bits choose the part. `submit` starts the work on what is spilled, of which one piece at a time is under way.
     """
 
     def __init__(
         self,
         new_spill: Callable[[], Spill],
         dtype: np.dtype[Any],
-        salt: int,
+        hash_of: Callable[[Records], UInt64Array],
         submit: Submit = at_once,
         *,
         depth: int = 0,
     ) -> None:
-        self._new_spill, self._dtype, self._salt, self._depth = new_spill, dtype, salt, depth
+        self._new_spill, self._dtype, self._hash_of, self._depth = new_spill, dtype, hash_of, depth
         self._submit = submit
         self._buffer: Records = np.empty(0, dtype=dtype)
         self._buffered = 0
@@ -98,7 +98,7 @@ class Partitions:
         if self._depth + 1 == _MAX_DEPTH:
             yield _chained(first, second, pieces)
             return
-        deeper = Partitions(self._new_spill, self._dtype, self._salt, depth=self._depth + 1)
+        deeper = Partitions(self._new_spill, self._dtype, self._hash_of, depth=self._depth + 1)
         for piece in _chained(first, second, pieces):
             deeper.add(piece)
         for part in deeper.parts():
@@ -112,11 +112,38 @@ class Partitions:
 
     def _spill_to(self, spill: Spill, records: Records) -> None:
         shift = np.uint64(64 - _PART_BITS * (self._depth + 1))
-        part = ((hashed(records, self._salt) >> shift) % np.uint64(PARTS)).astype(np.uint8)
+        part = ((self._hash_of(records) >> shift) % np.uint64(PARTS)).astype(np.uint8)
         # A stable sort, so that each part stays in order.
         ordered = taken_from(records, np.argsort(part, kind="stable"))
         ends = np.cumsum(np.bincount(part, minlength=PARTS)) * self._dtype.itemsize
         spill.append(ordered.view(np.uint8).data, ends.tolist())
+
+
+class InOrder:
+    """Takes in records of `dtype`, and gives them back in the order in which they came, however many there are."""
+
+    def __init__(self, new_spill: Callable[[], Spill], dtype: np.dtype[Any]) -> None:
+        self._new_spill, self._dtype = new_spill, dtype
+        self._waiting: list[Records] = []
+        self._waiting_count = 0
+        self._spill: Spill | None = None
+
+    def add(self, records: Records) -> None:
+        """Take in (n,) records, which nobody may change any more."""
+        self._waiting.append(records)
+        self._waiting_count += len(records)
+        if self._waiting_count >= SPILLED_RECORDS:
+            self._spill = self._spill or self._new_spill()
+            data = np.concatenate(self._waiting).view(np.uint8).data
+            self._spill.append(data, [len(data)])
+            self._waiting, self._waiting_count = [], 0
+
+    def read(self) -> Iterator[Records]:
+        """Yields what was taken in, a piece at a time."""
+        if self._spill is not None:
+            for data in self._spill.read(0, SPILLED_RECORDS * self._dtype.itemsize):
+                yield np.frombuffer(data, self._dtype)
+        yield from self._waiting
 
 
 def hashed(records: Records, salt: int) -> UInt64Array:

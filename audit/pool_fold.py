@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from itertools import repeat, zip_longest
+from itertools import islice, repeat, zip_longest
 from typing import Any, Final, cast
 
 import numpy as np
 
 from audit.acts_fold import ActsFold, RegistryOfPool
 from audit.admitted import Admitted
-from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
+from audit.batch_check import Weigh, WeighedBatch, accepted_batch, mask_of, positions_of, weigh_by
 from audit.declared import Declared
 from audit.findings import Finding, FoundError, at, noting, raise_finding
 from audit.income_fold import IncomeFold
@@ -38,7 +38,7 @@ from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
 from ledger.payments import BookingKind, parse_part, parse_pool_bookings, pool_bookings, pool_part
 from ledger.registry import PPM, require_range
-from ledger.usage.batch import Batch, Int64Array
+from ledger.usage.batch import Int64Array
 from ledger.usage.entries import (
     MethodContent,
     RetractionContent,
@@ -46,7 +46,7 @@ from ledger.usage.entries import (
 )
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import BatchWeights, weigh_by_month
-from ledger.work import Submit, at_once
+from ledger.work import at_once
 from payout.adjustments import SOURCES, AdjustmentContent, amount_due, parse_adjusted
 from payout.amounts import Carried
 from payout.correction import PostedRound, corrected
@@ -82,17 +82,15 @@ def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
 class PoolFold:
     """The state of a pool so far, as a fold over its leaves.
 
-    `submit` starts the work on a batch; `ahead` is how many batches may be in progress before the oldest is waited for.
+    `weigh` starts the work on a batch; `ahead` is how many batches may be in progress before the oldest is waited for.
     Results are taken in in log order, whatever the order of the work.
     """
 
     log: LogReader
     registry: RegistryOfPool
     """Advanced to the size that each act names."""
-    submit: Submit = at_once
+    weigh: Weigh = field(default_factory=lambda: weigh_by(at_once))
     ahead: int = 0
-    reads_first: bool = False
-    """Whether a batch's body is read before the work on it starts, and not by it: a connection is one thread's."""
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
@@ -142,7 +140,7 @@ class PoolFold:
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, concatenated: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
-    _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+    _numbered: tuple[Sequence[str], Int64Array] = ((), np.zeros(0, dtype=np.int64))
     """The collectives of the previous batch, and their numbers if they were looked up, else -1."""
     weights: MonthlySum = field(default_factory=MonthlySum)
     weights_since_cut: MonthlySum | None = None
@@ -594,12 +592,10 @@ class PoolFold:
 
     def weigh_batch(self, leaf: Leaf[Any]) -> None:
         """Weigh a usage leaf again from its body, and check its totals."""
-        # How to read it is looked up here, in the one thread; the body is read by whichever thread does the work.
+        # How to read it is looked up here, in the one thread; the body is read by whoever does the work.
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
         read: Callable[[], bytes] = partial(found_body, self.log, leaf.index, "body_sha256", leaf.content.body_sha256)
-        if self.reads_first:
-            read = at_once(read)
-        self._under_way.append((leaf, self.submit(partial(weighed_batch, read, leaf.index, leaf.content, reading))))
+        self._under_way.append((leaf, self.weigh(read, leaf.index, leaf.content, reading)))
         while len(self._under_way) > self.ahead:
             self._settle_oldest()
 
@@ -617,9 +613,9 @@ class PoolFold:
         content = leaf.content
         with self.noting():
             at(leaf.index).same("accepted", content.accepted, int(np.count_nonzero(weighed.accepted)))
-        self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
+        self._require_weights(leaf.index, content, weighed.weights, content, weighed.names, sign=1)
         self.events += content.accepted
-        self.shares += len(weighed.batch.amounts)
+        self.shares += weighed.share_count
         self.observe(leaf, weighed)
 
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
@@ -644,17 +640,19 @@ class PoolFold:
             never = np.flatnonzero(taken_back & ~accepted)
             at(leaf.index).same("positions never accepted", never.tolist(), [])
             weights = weigh_by_month(batch, taken_back)
-            self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
+            self._require_weights(leaf.index, content, weights, original, batch.names, sign=-1)
             self.shares += len(batch.amounts)
-            self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
+            self.observe_retraction(leaf, WeighedBatch.of(batch, taken_back, weights))
 
-    def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
-        """Returns our numbers of those at `index`. Large batches of a platform mostly name the same, looked up once."""
+    def _numbers_of(self, collectives: Sequence[str], index: Int64Array) -> Int64Array:
+        """Returns our numbers of those at `index`. Batches mostly name the same ones, which are looked up once."""
         known, found = self._numbered
-        if known != collectives:
-            numbers = map(self.numbers.get, collectives, repeat(-1))
-            found = np.fromiter(numbers, dtype=np.int64, count=len(collectives))
-            self._numbered = collectives, found
+        if known is not collectives and known != collectives:
+            known, found = collectives, np.zeros(0, dtype=np.int64)
+        if len(found) < len(collectives):
+            more = map(self.numbers.get, islice(collectives, len(found), None), repeat(-1))
+            found = np.concatenate([found, np.fromiter(more, dtype=np.int64)])
+            self._numbered = known, found
         for place in index[found[index] < 0].tolist():
             found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))
         return found[index]
@@ -665,7 +663,7 @@ class PoolFold:
         logged: UsageContent | RetractionContent,
         weights: BatchWeights,
         usage: UsageContent,
-        batch: Batch,
+        names: Sequence[str],
         *,
         sign: int,
     ) -> None:
@@ -676,7 +674,7 @@ class PoolFold:
                 with self.noting():
                     at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
         for month, mode, of_mode in weights.parts():
-            numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
+            numbered = replace(of_mode, index=self._numbers_of(names, of_mode.index))
             key = UsageKey(usage.method, usage.method_version, mode)
             self.weights.add(month, key, numbered, sign=sign)
             if self.weights_since_cut is not None:

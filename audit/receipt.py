@@ -145,6 +145,6 @@ def _declared(content: UsageContent) -> MethodContent:
 
 def _count(report: Report, weighed: WeighedBatch) -> None:
     report.count(Step.BATCHES, "batches")
-    report.count(Step.BATCHES, "events", len(weighed.batch))
+    report.count(Step.BATCHES, "events", len(weighed))
     report.count(Step.BATCHES, "accepted", int(weighed.accepted.sum()))
-    report.count(Step.WEIGHTS, "shares", len(weighed.batch.amounts))
+    report.count(Step.WEIGHTS, "shares", weighed.share_count)

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from audit.batch_check import weigh_by
 from audit.findings import Finding, FoundError, at
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
@@ -47,7 +48,7 @@ def replay_round(
 ) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry is at `round_leaf`; yields progress and returns the verdict.
 
-    `registry` is the registry's log. `submit` and `ahead` are those of `PoolFold`.
+    `registry` is the registry's log. `submit` starts the work on a batch; `ahead` is that of `PoolFold`.
 
     1. The round's own entry gives its interval.
     2. Every leaf below its end is folded: hashes, index, transfers; the bodies of its usage are weighed again.
@@ -56,7 +57,7 @@ def replay_round(
     5. Every leaf after it is folded, which checks its review, decision and posting, and that whoever acted was allowed
        to.
     """
-    fold_so_far = PoolFold(log, RegistryFold(registry), submit=submit, ahead=ahead)
+    fold_so_far = PoolFold(log, RegistryFold(registry), weigh=weigh_by(submit), ahead=ahead)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)

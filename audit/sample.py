@@ -15,6 +15,7 @@ from uuid import UUID
 
 from audit.batch_check import WeighedBatch
 from ledger.log.leaves import Leaf
+from ledger.usage.batch import Batch
 from ledger.usage.ids import IdScheme
 
 SAMPLE_MAX: Final = 10_000
@@ -56,15 +57,15 @@ class Sample:
 
     def see(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         """Draw from the accepted events of a batch."""
-        batch, content = weighed.batch, leaf.content
+        content = leaf.content
         begun = sha256(f"{self.seed}\n{content.platform}\n".encode())
         for position in weighed.accepted.nonzero()[0].tolist():
             hashed = begun.copy()
-            hashed.update(batch.event_ids[position].tobytes())
+            hashed.update(weighed.event_ids[position].tobytes())
             place = -int.from_bytes(hashed.digest(), "big")
             if len(self._drawn) == self.size and place <= self._drawn[0][0]:
                 continue
-            found = (place, -leaf.index, -position, _event_at(leaf, weighed, position))
+            found = (place, -leaf.index, -position, _event_at(leaf, weighed.whole(), position))
             (heappushpop if len(self._drawn) == self.size else heappush)(self._drawn, found)
 
     def drawn(self) -> list[SampledEvent]:
@@ -72,8 +73,7 @@ class Sample:
         return [event for *_, event in sorted(self._drawn, key=lambda each: each[:3], reverse=True)]
 
 
-def _event_at(leaf: Leaf[Any], weighed: WeighedBatch, position: int) -> SampledEvent:
-    batch = weighed.batch
+def _event_at(leaf: Leaf[Any], batch: Batch, position: int) -> SampledEvent:
     amounts = range(batch.offsets[position], batch.offsets[position + 1])
     return SampledEvent(
         platform=leaf.content.platform,

@@ -1,7 +1,7 @@
 """Checks that each event id counts once per pool and platform: the first occurrence counts, later ones are marked.
 
-Exact, and in bounded memory however many events there are: a part of the log has all records of its events, in log
-order (`audit.partitions`), and is checked by itself.
+Exact, and in bounded memory however many events there are. Of each event a hash of 8 bytes is looked at, and only what
+a hash makes doubtful is looked at itself: events whose hash occurs again, and those that were left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import Partitions, Records, Spill, hashed
+from audit.partitions import InOrder, Partitions, Records, Spill, hashed
 from ledger.usage.batch import BoolArray
 from ledger.usage.repeats import UInt64Array, repeated_places
 from ledger.work import Submit, at_once
@@ -24,6 +24,11 @@ _ACCEPTED: Final = 1 << 31
 
 _RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("leaf", "<u8"), ("platform", "<u4"), ("place", "<u4")])
 _WORDS: Final = _RECORD.itemsize // 8
+
+_HASH: Final = np.dtype("<u8")
+
+_SUSPECT_BITS: Final = 24
+"""Of a hash: 16 MB say which may occur more than once. Whatever is looked at in vain is found to be sound."""
 
 
 class Conflict(NamedTuple):
@@ -41,7 +46,7 @@ class Conflict(NamedTuple):
 class UniqueEvents:
     """Takes in every event of a pool in log order, and tells at the end whether each counted once.
 
-    `salt` keeps whoever chooses event ids from choosing the part of their records; `submit` starts the work on a part.
+    `salt` keeps whoever chooses event ids from choosing their hashes; `submit` starts the work on a part.
     """
 
     new_spill: Callable[[], Spill]
@@ -49,10 +54,13 @@ class UniqueEvents:
     submit: Submit = at_once
     records: int = 0
     _platforms: dict[str, int] = field(default_factory=dict)
-    _partitions: Partitions = field(init=False)
+    _hashes: Partitions = field(init=False)
+    """Of every event once, and of one that was left out twice, as its first occurrence must be looked at."""
+    _records: InOrder = field(init=False)
 
     def __post_init__(self) -> None:
-        self._partitions = Partitions(self.new_spill, _RECORD, self.salt, self.submit)
+        self._hashes = Partitions(self.new_spill, _HASH, _itself, self.submit)
+        self._records = InOrder(self.new_spill, _RECORD)
 
     def add(
         self, platform: str, leaf_index: int | UInt64Array, event_ids: npt.NDArray[np.void], accepted: BoolArray
@@ -65,7 +73,12 @@ class UniqueEvents:
         words[:, :2] = event_ids.view("<u8").reshape(-1, 2)
         words[:, 2] = leaf_index
         words[:, 3] = place << np.uint64(32) | np.uint64(self._platforms.setdefault(platform, len(self._platforms)))
-        self._partitions.add(words.view(_RECORD).reshape(-1))
+        records = words.view(_RECORD).reshape(-1)
+        self._records.add(records)
+        hashes = self._hash_of(records)
+        self._hashes.add(hashes)
+        if not accepted.all():
+            self._hashes.add(hashes[~accepted])
         self.records += count
 
     def first_conflict(self) -> Conflict | None:
@@ -74,8 +87,18 @@ class UniqueEvents:
 
     def conflicts(self, limit: int) -> list[Conflict]:
         """Returns the first events in log order that are counted wrongly, at most `limit` of them."""
-        waits = [self.submit(partial(self._part, part, limit)) for part in self._partitions.parts()]
-        return _earliest([wait() for wait in waits], limit)
+        suspects = np.zeros(1 << _SUSPECT_BITS, dtype=np.bool_)
+        waits = [self.submit(partial(_mark_repeated, part, suspects)) for part in self._hashes.parts()]
+        for wait in waits:
+            wait()
+        doubtful = Partitions(self.new_spill, _RECORD, self._hash_of, self.submit)
+        for some in self._records.read() if suspects.any() else ():
+            doubtful.add(some[suspects[_slots(self._hash_of(some))]])
+        found = [self.submit(partial(self._part, part, limit)) for part in doubtful.parts()]
+        return _earliest([wait() for wait in found], limit)
+
+    def _hash_of(self, records: Records) -> UInt64Array:
+        return hashed(records, self.salt)
 
     def _part(self, part: Callable[[], Iterator[Iterator[Records]]], limit: int) -> list[Conflict]:
         """Returns the first conflicts in a part. Threads may check several parts."""
@@ -83,21 +106,31 @@ class UniqueEvents:
 
     def _check(self, pieces: Iterator[Records], limit: int) -> list[Conflict]:
         """Returns the first conflicts in a part, keeping only one piece and the first record of each event."""
-        first, second = next(pieces), next(pieces, None)
-        if second is None:
-            return _check_exactly(first[self._doubtful(first)], limit)[0]
         firsts = np.empty(0, dtype=_RECORD)
         found: list[list[Conflict]] = []
-        for piece in chain([first, second], pieces):
+        for piece in pieces:
             conflicts, firsts = _check_exactly(np.concatenate([firsts, piece]), limit)
             found.append(conflicts)
         return _earliest(found, limit)
 
-    def _doubtful(self, records: Records) -> BoolArray:
-        """Returns which records may conflict: those left out, and those whose event may occur twice."""
-        doubtful: BoolArray = records["place"] < _ACCEPTED
-        doubtful[repeated_places(hashed(records, self.salt))] = True
-        return doubtful
+
+def _itself(hashes: Records) -> UInt64Array:
+    return hashes
+
+
+def _mark_repeated(part: Callable[[], Iterator[Iterator[Records]]], suspects: BoolArray) -> None:
+    """Mark the hashes of a part that occur more than once. Threads may mark those of several parts."""
+    for pieces in part():
+        first, second = next(pieces), next(pieces, None)
+        if second is None:
+            suspects[_slots(first[repeated_places(first)])] = True
+        else:  # so many pieces have but a few hashes
+            for piece in chain([first, second], pieces):
+                suspects[_slots(piece)] = True
+
+
+def _slots(hashes: UInt64Array) -> npt.NDArray[np.intp]:
+    return (hashes >> np.uint64(64 - _SUSPECT_BITS)).astype(np.intp)
 
 
 def _check_exactly(records: Records, limit: int) -> tuple[list[Conflict], Records]:

@@ -158,7 +158,7 @@ class _LeafPass:
         self.fold = PoolFold(
             self.log,
             self.registry,
-            submit=self.means.submit,
+            weigh=self.means.weigh,
             observe=self._observe,
             ahead=self.means.ahead,
             refuse=self._note,
@@ -254,12 +254,12 @@ class _LeafPass:
             self.means.sample.see(leaf, weighed)
         self._count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
-        self.report.count(Step.BATCHES, "events", len(weighed.batch))
-        self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.amounts))
+        self.report.count(Step.BATCHES, "events", len(weighed))
+        self.report.count(Step.WEIGHTS, "shares", weighed.share_count)
         if self.chosen is None:
-            self.unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
-            self.report.count(Step.EVENTS, "events", len(weighed.batch))
-            self.report.count(Step.EVENTS, "duplicates", len(weighed.batch) - content.accepted)
+            self.unique.add(content.platform, leaf.index, weighed.event_ids, weighed.accepted)
+            self.report.count(Step.EVENTS, "events", len(weighed))
+            self.report.count(Step.EVENTS, "duplicates", len(weighed) - content.accepted)
 
     def _follow(self, leaf: Leaf[Any], *, weighed: bool) -> None:
         self.report.count(Step.FORMS, "entries")

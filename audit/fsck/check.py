@@ -114,9 +114,8 @@ class _PoolCheck:
         self._fold = PoolFold(
             self._log,
             RegistryView(history),
-            submit=means.submit,
+            weigh=means.weigh,
             ahead=means.ahead,
-            reads_first=True,
             observe=self._see,
             observe_retraction=self._see_retraction,
             refuse=self._take_in,
@@ -127,7 +126,7 @@ class _PoolCheck:
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
         self._events = StoredEvents(connection, pool_id, self.report, means)
-        self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
+        self._weights = WeightRows(connection, pool_id, registry, self.report)
         self._unique = UniqueEvents(means.new_spill, means.salt, means.submit)
         self._find = partial(find_row, connection, pool_id)
         self._doubtful: list[int] = []
@@ -230,12 +229,12 @@ class _PoolCheck:
             self._numbers.add_batch(leaf.index, number)
         platform_id = self._registry.require_platform(content.platform, leaf.index, self.report)
         if weighed is not None:
-            self.report.events += len(weighed.batch)
-            self._unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
-            self._registry.require_collectives(weighed.batch.named(), leaf.index, self.report)
+            self.report.events += len(weighed)
+            self._unique.add(content.platform, leaf.index, weighed.event_ids, weighed.accepted)
+            self._registry.require_collectives(weighed.names, weighed.named, leaf.index, self.report)
             self._weights.check(None, leaf.index, content, weighed, number)
         if weighed is not None and platform_id is not None:
-            self._events.take(leaf.index, weighed.batch.event_ids[weighed.accepted], platform_id, number)
+            self._events.take(leaf.index, weighed.event_ids[weighed.accepted], platform_id, number)
         elif number is not None:
             self._events.skip(number)
         if weighed is None and number is not None:

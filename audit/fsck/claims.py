@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import Partitions, Records, Spill, taken_from
+from audit.partitions import Partitions, Records, Spill, hashed, taken_from
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds
 from ledger.work import Submit, at_once
@@ -57,7 +57,7 @@ class Claims:
 
     def __init__(self, new_spill: Callable[[], Spill], salt: int, submit: Submit = at_once) -> None:
         self._submit = submit
-        self._partitions = Partitions(new_spill, _RECORD, salt, submit)
+        self._partitions = Partitions(new_spill, _RECORD, partial(hashed, salt=salt), submit)
 
     def add(self, source: int, platform_ids: Any, ids: EventIds, values: Any) -> None:
         """Take in ids (n,) of platforms with their values, each (n,) or one for all."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
 from typing import Final
 
+import numpy as np
 import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
@@ -18,6 +19,7 @@ from ledger.store.log import PoolRef
 from ledger.store.registry import pool_refs
 from ledger.store.tables import metadata
 from ledger.store.turns import Turn
+from ledger.usage.batch import Int64Array
 from payout.entries import PoolContent
 
 
@@ -41,8 +43,8 @@ class Registry:
     read_now: Callable[[], Registry] | None = None
     _in_vain: set[str] = field(default_factory=set)
     """Names that were looked up again and not found."""
-    _complete: tuple[str, ...] = ()
-    """The last names of a batch that collectives have, all of them."""
+    _numbered: tuple[Sequence[str], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+    """The names of the last batch, and the numbers of collectives that have them."""
 
     def look_again(self) -> None:
         """Take in what was registered meanwhile."""
@@ -66,16 +68,29 @@ class Registry:
             report.add("platform", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
         return self.platform_ids.get(name)
 
-    def require_collectives(self, names: tuple[str, ...], leaf_index: int, report: CheckReport) -> None:
-        """Report each name that no collective has."""
-        if names is self._complete:  # batches of a platform mostly name the same ones
-            return
-        missing = self._missing(names, self.collective_ids)
-        if not missing:
-            self._complete = names
+    def require_collectives(
+        self, names: Sequence[str], named: Int64Array, leaf_index: int, report: CheckReport
+    ) -> None:
+        """Report each name, of those at the places `named`, that no collective has."""
+        numbers = self.numbers_of(names)
+        places = named[numbers[named] == 0].tolist()
+        missing = self._missing([names[place] for place in places], self.collective_ids)
+        for place in places:  # some may have been registered meanwhile
+            numbers[place] = self.collective_ids.get(names[place], 0)
         for name in missing:
             expected = f"a row: leaf {leaf_index} names it"
             report.add("collective", f"name={name}", "row", "none", expected, leaf_index=leaf_index)
+
+    def numbers_of(self, names: Sequence[str]) -> Int64Array:
+        """Returns the numbers of collectives, (n,); 0 for those that have none. `names` may grow afterwards."""
+        known, numbers = self._numbered
+        if known is not names and known != names:
+            known, numbers = names, np.zeros(0, dtype=np.int64)
+        if len(numbers) < len(names):
+            more = map(self.collective_ids.get, islice(names, len(numbers), None), repeat(0))
+            numbers = np.concatenate([numbers, np.fromiter(more, dtype=np.int64)])
+            self._numbered = known, numbers
+        return numbers
 
 
 def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | None = None) -> Registry:

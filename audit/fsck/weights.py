@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
 from audit.batch_check import WeighedBatch
 from audit.fsck.numbered import NumberedRows
+from audit.fsck.registry import Registry
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import Row, add_extra, compare
 from ledger.store import tables as lt
@@ -41,14 +40,10 @@ class _Absent:
 class WeightRows:
     """A pool's rows of `batch_weights`, read once in the order of their numbers."""
 
-    def __init__(
-        self, connection: sa.Connection, pool_id: int, collective_ids: dict[str, int], report: CheckReport
-    ) -> None:
+    def __init__(self, connection: sa.Connection, pool_id: int, registry: Registry, report: CheckReport) -> None:
         self._report = report
         self._rows = NumberedRows(connection, pool_id, lt.batch_weights)
-        self._collective_ids = collective_ids
-        self._last_names: tuple[str, ...] = ()
-        self._last_ids: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._registry = registry
         self._absent: list[_Absent] = []
         self.weightless: set[int] = set()
         """Leaves without any row under the number of their batch: possibly the number is wrong."""
@@ -70,7 +65,7 @@ class WeightRows:
             compare(self._report, lt.batch_weights, stored, following)
 
     def _following(self, usage: UsageContent, weighed: WeighedBatch, number: int) -> Iterator[Row]:
-        ids = self._ids_of(weighed.batch.names)
+        ids = self._registry.numbers_of(weighed.names)
         for month, mode, of_mode in weighed.weights.parts():
             row: Row = {
                 "batch_number": number,
@@ -83,13 +78,6 @@ class WeightRows:
             }
             # An unregistered collective is reported elsewhere, and has no number to pack.
             yield {**row, "packed": pack(of_mode, ids)} if ids[of_mode.index].all() else row
-
-    def _ids_of(self, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-        """Returns the numbers of collectives; 0 for those that have none."""
-        if names is not self._last_names:  # batches of a platform mostly name the same ones
-            self._last_ids = np.array([self._collective_ids.get(name, 0) for name in names], dtype=np.int64)
-            self._last_names = names if self._last_ids.all() else ()
-        return self._last_ids
 
     def finish(self, agreed: Mapping[int, int], unfollowed: Collection[int]) -> None:
         """Report rows whose number no batch or retraction has, and weights that are missing.

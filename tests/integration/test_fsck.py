@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -342,5 +343,5 @@ def test_what_nobody_registered_is_looked_up_again_once() -> None:
     registry, report = Registry([], {}, {}, read_now), CheckReport()
     for leaf_index in range(3):
         assert registry.require_platform("nobody", leaf_index, report) is None
-        registry.require_collectives(("no", "none"), leaf_index, report)
+        registry.require_collectives(("no", "none"), np.arange(2), leaf_index, report)
     assert (len(asked), report.finding_count) == (2, 3)

@@ -28,7 +28,7 @@ from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from services.cli.audit.verify import threaded_means
+from services.cli.audit.verify import means_of_machine
 from services.cli.base.output import Output
 
 THREADS: Final = 2
@@ -70,7 +70,7 @@ class _Check:
     def go_on(self) -> None:
         """Check what has no report yet, up to the end or to a broken page, which is then the report."""
         try:
-            with self._database.snapshot() as connection, threaded_means(THREADS) as means:
+            with means_of_machine(THREADS) as means, self._database.snapshot() as connection:
                 try:
                     self._all(connection, means)
                 except (sa.exc.DBAPIError, psycopg.Error):

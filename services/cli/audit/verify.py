@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -200,7 +201,7 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
         return show(output, found, filed=wanted.filed)
     with (
         closing(files),
-        threaded_means(wanted.threads, wanted.sample) as means,
+        means_of_machine(wanted.threads, wanted.sample) as means,
         output.progress("Verifying", None, "leaves") as bar,
     ):
         key, witnesses, changes = trust.about(_checkpoint_note(files))
@@ -210,16 +211,30 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
 
 
 @contextmanager
-def threaded_means(threads: int, sample: Sample | None = None) -> Iterator[Means]:
-    """What a check gets of this machine: so many threads, a folder for its records, and memory that is used again."""
+def means_of_machine(threads: int, sample: Sample | None = None) -> Iterator[Means]:
+    """What a check gets of this machine: so many threads, and as many processes that weigh batches, where they can be
+    forked; a folder for its records; and memory that is used again.
+
+    To be entered before the first thread and the first connection to a database.
+    """
+    from audit.batch_check import weigh_by
     from audit.files.spills import SpillFolder
     from audit.means import Means
     from services.process.memory import keep_freed_memory
+    from services.process.weighers import Weighers
 
     keep_freed_memory()
-    with SpillFolder() as spills, ThreadPoolExecutor(threads) as pool:
-        ahead, salt = AHEAD_EACH * threads, secrets.randbits(64)
-        yield Means(spills.new, lambda work: pool.submit(work).result, ahead, salt, sample)
+    with ExitStack() as stack:
+        weighers = None
+        if sys.platform == "linux" and sample is None:  # a sample needs all of an event
+            weighers = stack.enter_context(Weighers(threads))
+        spills, pool = stack.enter_context(SpillFolder()), stack.enter_context(ThreadPoolExecutor(threads))
+
+        def submit(work: Callable[[], T]) -> Callable[[], T]:
+            return pool.submit(work).result
+
+        weigh = weigh_by(submit, reads_first=True) if weighers is None else weighers.weigh
+        yield Means(spills.new, submit, weigh, AHEAD_EACH * threads, secrets.randbits(64), sample)
 
 
 def _sample(size: int, seed: str) -> Sample | None:

@@ -1,0 +1,159 @@
+"""Batches weighed by other processes come back as they would have been weighed here, whatever they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final
+
+import pytest
+
+from audit.batch_check import Weigh, WeighedBatch, weigh_by
+from audit.findings import FoundError, at
+from ledger.usage.entries import ModeTotals, UsageContent, encode_positions
+from ledger.usage.format import AI_ONLY, HUMAN_AI
+from ledger.usage.methods import ScoreKind, ScoreRule
+from ledger.usage.reading import Reading
+from ledger.work import at_once
+from services.process import weighers
+from services.process.weighers import AHEAD, WeigherEndedError, Weighers
+from tests.support.batches import Event, body_of, event_id
+
+MONTH_US: Final = 31 * 86_400_000_000
+SHARES: Final = Reading()
+
+
+def body(number: int, events: int = 3) -> bytes:
+    """A batch of two months and both modes, whose collectives are others in each number, in another order."""
+    return body_of(
+        [
+            Event(
+                event_id(number * 1_000 + place),
+                occurred_at=(place % 2) * MONTH_US,
+                units=1 + place,
+                mode=(AI_ONLY, HUMAN_AI)[place % 2],
+                shares=((f"c-{(number - place) % 7}", 200_000_000 + number), (f"c-{7 + number + place}", 1)),
+            )
+            for place in range(events)
+        ]
+    )
+
+
+def content_of(said: bytes, duplicates: str = "") -> UsageContent:
+    nothing = ModeTotals(events=0, attributed=0, unattributed=0)
+    return UsageContent(
+        platform="acme", batch_id="b", body_sha256=sha256(said).hexdigest(), body_bytes=len(said), method="m",
+        method_version=1, accepted=0, duplicates=duplicates, ai_only=nothing, human_ai=nothing,
+    )  # fmt: skip
+
+
+def started(weigh: Weigh, bodies: list[bytes], duplicates: str = "") -> list[Callable[[], WeighedBatch]]:
+    return [
+        weigh(lambda said=said: said, place, content_of(said, duplicates), SHARES)  # type: ignore[misc]
+        for place, said in enumerate(bodies)
+    ]
+
+
+def plain(weighed: WeighedBatch) -> dict[str, Any]:
+    """All that a check sees of a batch, by names instead of their places."""
+    parts = {
+        (month, mode): (
+            part.events,
+            part.unattributed,
+            {
+                weighed.names[place]: figures
+                for place, *figures in zip(
+                    *(each.tolist() for each in (part.index, part.count, part.low, part.high)), strict=True
+                )
+            },
+        )
+        for month, mode, part in weighed.weights.parts()
+    }
+    return {
+        "events": [each.tobytes() for each in weighed.event_ids],
+        "accepted": weighed.accepted.tolist(),
+        "shares": weighed.share_count,
+        "named": sorted(weighed.names[place] for place in weighed.named.tolist()),
+        "parts": parts,
+        "totals": [weighed.weights.totals(mode) for mode in (AI_ONLY, HUMAN_AI)],
+    }
+
+
+HERE: Final = weigh_by(at_once)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_they_come_back_as_they_would_have_been_weighed_here(processes: int) -> None:
+    bodies = [body(number, events=1 + number % 5) for number in range(20)]
+    with Weighers(processes) as there:
+        waits = started(there.weigh, bodies, duplicates="")
+        found = [plain(wait()) for wait in waits]
+    assert found == [plain(wait()) for wait in started(HERE, bodies)]
+
+
+def test_events_that_were_left_out_are_told_and_weigh_nothing() -> None:
+    with Weighers(1) as there:
+        (found,) = [wait() for wait in started(there.weigh, [body(1)], duplicates=encode_positions([1]))]
+    assert found.accepted.tolist() == [True, False, True]
+    assert plain(found) == plain(started(HERE, [body(1)], duplicates=encode_positions([1]))[0]())
+
+
+def test_what_has_no_room_in_the_shared_memory_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [body(number, events=9) for number in range(6)]
+    for room in (64, 1_000, len(bodies[0])):
+        monkeypatch.setattr(weighers, "AREA_BYTES", room)
+        with Weighers(2) as there:
+            found = [plain(wait()) for wait in started(there.weigh, bodies)]
+        assert found == [plain(wait()) for wait in started(HERE, bodies)]
+
+
+def test_whoever_never_waits_for_the_first_ones_gets_the_others() -> None:
+    bodies = [body(number) for number in range(3 * AHEAD)]
+    with Weighers(1) as there:
+        waits = started(there.weigh, bodies)
+        found = {place: plain(waits[place]()) for place in (11, 4, 0)}
+    assert found == {place: plain(started(HERE, [bodies[place]])[0]()) for place in (11, 4, 0)}
+
+
+def test_what_is_wrong_with_a_batch_is_raised_to_who_waits_for_it_and_the_next_is_weighed() -> None:
+    def fails() -> bytes:
+        raise at(2).error("body_sha256", "x", "y")
+
+    with Weighers(1) as there:
+        wrong = there.weigh(lambda: b"not a batch", 7, content_of(b"not a batch"), SHARES)
+        missing = there.weigh(fails, 2, content_of(b""), SHARES)
+        (sound,) = started(there.weigh, [body(1)])
+        with pytest.raises(FoundError) as found:
+            wrong()
+        assert (found.value.finding.where.leaf_index, found.value.finding.figure) == (7, "body")
+        with pytest.raises(FoundError) as found:
+            missing()
+        assert found.value.finding.where.leaf_index == 2
+        assert plain(sound()) == plain(started(HERE, [body(1)])[0]())
+
+
+def test_a_batch_is_read_as_its_own_method_says_even_after_others() -> None:
+    said, other = body(1), Reading(ScoreRule(ScoreKind.COUNT), {"c-1": "irish"}, 1)
+    with Weighers(1) as there:
+        waits = [there.weigh(lambda: said, 0, content_of(said), each) for each in (SHARES, other, other, SHARES)]
+        plain(waits[0]())
+        for wait in waits[1:3]:
+            with pytest.raises(FoundError):  # shares are not scores
+                wait()
+        assert plain(waits[3]()) == plain(started(HERE, [said])[0]())
+
+
+def test_a_process_that_is_killed_is_told_and_not_waited_for() -> None:
+    there = Weighers(1)
+    os.kill(there._workers[0]._process.pid, signal.SIGKILL)
+    with there, pytest.raises(WeigherEndedError, match="exit code -9"):
+        plain(started(there.weigh, [body(1)])[0]())
+
+
+def test_the_processes_end_with_who_made_them() -> None:
+    with Weighers(2) as there:
+        workers = [each._process for each in there._workers]
+        assert [each.is_alive() for each in workers] == [True, True]
+    assert [each.exitcode for each in workers] == [0, 0]
