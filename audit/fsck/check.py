@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from audit.batch_check import WeighedBatch
 from audit.findings import Finding, FoundError
-from audit.fsck.bodies import BodyRows
+from audit.fsck.bodies import BodyRows, named_body
 from audit.fsck.events import StoredEvents
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
@@ -53,6 +53,10 @@ from ledger.store.bodies import Bodies
 from ledger.store.log import PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
 from payout.entries import CONTENTS, PoolContent
+
+AHEAD_LEAVES: Final = 64
+AHEAD_BYTES: Final = 8 * 2**20
+"""How many bodies are read at a time, by what their leaves say of their size."""
 
 
 def registry_history(connection: sa.Connection, bodies: Bodies) -> RegistryHistory:
@@ -155,6 +159,7 @@ class _PoolCheck:
         index, entry = row["leaf_index"], row["entry"]
         self._taken_back, self._transfers = None, []
         self._rounds.end_at(index, self._doubtful)
+        self._read_ahead(entry)
         leaf = self._folded(EncodedLeaf(index, entry, leaf_hash(entry)))
         if leaf is None:
             self.report.unfollowed_from = index
@@ -180,6 +185,20 @@ class _PoolCheck:
             name = projection.table.name
             compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
         self._follow_batches()
+
+    def _read_ahead(self, entry: bytes) -> None:
+        """Read the body of a batch together with those of the batches that come next, as many as there is room for."""
+        named = named_body(entry)
+        if named is None or self._log.has_ahead(named[0]):
+            return
+        digests: list[bytes] = []
+        room = AHEAD_BYTES
+        for digest, size in filter(None, map(named_body, [entry, *self._walk.upcoming(AHEAD_LEAVES)])):
+            room -= size
+            if digests and room < 0:
+                break
+            digests.append(digest)
+        self._log.read_ahead(digests)
 
     def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
         """Take in the leaf. Returns None if what follows from it and from later leaves cannot be told."""

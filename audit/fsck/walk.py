@@ -35,6 +35,10 @@ class LeafWalk:
             self._report.leaves += 1
             yield row, sound
 
+    def upcoming(self, leaves: int) -> list[bytes]:
+        """Returns the entries of the next leaves, up to so many, as they lie in the table."""
+        return [row["entry"] for row in self._leaves.upcoming(leaves)]
+
     def finish(self) -> int:
         """Report what is left. Returns how many leaves the log has, or had; a gap ends what can be followed."""
         whole, size = self._end_of_log()
