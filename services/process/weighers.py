@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+import numpy.ma  # loaded once here, not by every process, for `np.unique`
 import numpy.typing as npt
 
 from audit.batch_check import WeighedBatch, weighed_batch
