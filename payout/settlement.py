@@ -283,7 +283,8 @@ class Settlement:
     ) -> RoundRecord:
         for body in calculation.bodies():
             log.put_body(connection, pool, body)
-        lines = [] if calculation.policy.review_seconds else _lines(connection, pool, calculation.content)
+        # It may have been there before: a round with the same lines was rejected, say.
+        log.checked_body(connection, pool, bytes.fromhex(calculation.content.statement_sha256))
         people, now = begin(connection, pool)
         # In the log, a schedule that was paused or changed meanwhile comes before this leaf, which could not follow it.
         if schedule is not None and pools.get_schedule(connection, pool) != schedule:
@@ -298,7 +299,7 @@ class Settlement:
         record = rounds.get_round(connection, pool, content.number)
         if calculation.policy.review_seconds or people.controls.needed(Kind.ROUNDS) > ONE:
             return record
-        return self._approve_by_policy(connection, pool, record, people, now, lines)
+        return self._approve_by_policy(connection, pool, record, people, now, calculation.distribution.lines)
 
     def _approve_by_policy(
         self,

@@ -7,6 +7,8 @@ need none), one line per collective, sorted by the bytes of its id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import lt
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -38,28 +40,15 @@ REGISTRY_COLUMNS: Final = ("collective", "status", "members", "equity_ppm")
 
 def render_statement(lines: Iterable[Line]) -> bytes:
     """The statement's bytes."""
-    return _render(
+    return _joined(
         STATEMENT_COLUMNS,
-        (
-            (
-                line.collective,
-                line.status.value,
-                line.events,
-                line.weight_ai_only,
-                line.weight_human_ai,
-                line.deficit_before,
-                line.weight,
-                line.deficit_after,
-                line.attributed_minor,
-                line.commons_minor,
-                line.amount_minor,
-                line.attributed_before_nano,
-                line.attributed_after_nano,
-                line.commons_before_nano,
-                line.commons_after_nano,
-            )
+        [
+            f"{line.collective},{line.status.value},{line.events},{line.weight_ai_only},{line.weight_human_ai},"
+            f"{line.deficit_before},{line.weight},{line.deficit_after},{line.attributed_minor},{line.commons_minor},"
+            f"{line.amount_minor},{line.attributed_before_nano},{line.attributed_after_nano},"
+            f"{line.commons_before_nano},{line.commons_after_nano}"
             for line in lines
-        ),
+        ],
     )
 
 
@@ -69,22 +58,16 @@ def parse_statement(statement: bytes) -> list[Line]:
     Raises:
         LedgerCorruptError: the statement is not canonical, or an amount is not its parts' sum.
     """
-    rows = _parse(statement, STATEMENT_COLUMNS, "statement")
+    names, statuses, *written = _columns(statement, STATEMENT_COLUMNS, "statement")
     try:
-        lines = [
-            Line(
-                require_resource_id(row[0], "collective"),
-                CollectiveStatus(row[1]),
-                *map(_integer, row[2:5]),
-                *map(_natural, row[5:10]),
-                *map(_fraction, row[11:15]),
-            )
-            for row in rows
-        ]
+        figures = [*map(_integers, written[:3]), *map(_naturals, written[3:9]), *map(_fractions, written[9:])]
+        columns = [_ids(names), _statuses(statuses), *figures]
     except (ValueError, InvalidInputError) as error:
         raise LedgerCorruptError("statement", str(error)) from None
-    names = [line.collective for line in lines]
-    if render_statement(lines) != statement or names != sorted(set(names)):
+    amounts = columns.pop(STATEMENT_COLUMNS.index("amount_minor"))
+    lines = list(map(Line._make, zip(*columns, strict=True)))
+    # With one spelling of each field, all that is left to differ are the order and the sums.
+    if not _ascend(names) or [line.amount_minor for line in lines] != amounts:
         raise LedgerCorruptError("statement", "is not canonical")
     return lines
 
@@ -126,16 +109,18 @@ def parse_weights(table: bytes) -> dict[UsageKey, UsageSum]:
     unattributed: dict[UsageKey, tuple[int, int]] = {}
     attributed: dict[UsageKey, dict[str, int]] = {}
     counts: dict[UsageKey, dict[str, int]] = {}
+    names, methods, *written = _columns(table, WEIGHTS_COLUMNS, "weights")
     try:
-        for name, method, version, mode, events, weight in _parse(table, WEIGHTS_COLUMNS, "weights"):
-            key = UsageKey(method, _natural(version), _natural(mode))
-            if name:
-                attributed.setdefault(key, {})[name] = _integer(weight)
-                counts.setdefault(key, {})[name] = _integer(events)
-            else:
-                unattributed[key] = _integer(events), _integer(weight)
+        figures = [*map(_naturals, written[:2]), *map(_integers, written[2:])]
     except ValueError as error:
         raise LedgerCorruptError("weights", str(error)) from None
+    for name, method, version, mode, events, weight in zip(names, methods, *figures, strict=True):
+        key = UsageKey(method, version, mode)
+        if name:
+            attributed.setdefault(key, {})[name] = weight
+            counts.setdefault(key, {})[name] = events
+        else:
+            unattributed[key] = events, weight
     usage = {
         key: UsageSum(events, 0, weight, attributed.pop(key, {}), counts.pop(key, {}))
         for key, (events, weight) in sorted(unattributed.items())
@@ -157,16 +142,13 @@ def parse_registry(snapshot: bytes) -> list[Collective]:
     Raises:
         LedgerCorruptError: the snapshot is not canonical.
     """
-    rows = _parse(snapshot, REGISTRY_COLUMNS, "registry snapshot")
+    names, statuses, members, equity_ppm = _columns(snapshot, REGISTRY_COLUMNS, "registry snapshot")
     try:
-        collectives = [
-            Collective(name, name, _natural(members), _natural(equity_ppm), CollectiveStatus(status))
-            for name, status, members, equity_ppm in rows
-        ]
+        columns = zip(names, names, _naturals(members), _naturals(equity_ppm), _statuses(statuses), strict=True)
+        collectives = [Collective(*row) for row in columns]
     except (ValueError, InvalidInputError) as error:
         raise LedgerCorruptError("registry snapshot", str(error)) from None
-    names = [collective.name for collective in collectives]
-    if render_registry(collectives) != snapshot or names != sorted(set(names)):
+    if not _ascend(names):
         raise LedgerCorruptError("registry snapshot", "is not canonical")
     return collectives
 
@@ -188,34 +170,69 @@ def page_of_lines(table: bytes, after: int, limit: int) -> bytes:
 
 
 def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = [",".join(columns)]
-    text += [",".join(map(str, row)) for row in rows]
-    return ("\n".join(text) + "\n").encode()
+    return _joined(columns, [",".join(map(str, row)) for row in rows])
 
 
-def _integer(text: str) -> int:
-    return -_natural(text[1:]) if text.startswith("-") else _natural(text)
+def _joined(columns: Sequence[str], rows: Sequence[str]) -> bytes:
+    return ("\n".join([",".join(columns), *rows]) + "\n").encode()
 
 
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"{text[:40]!r} is not a count")
-    return int(text)
+_STATUSES: Final = {status.value: status for status in CollectiveStatus}
 
 
-def _fraction(text: str) -> int:
-    nano = _natural(text)
-    if nano >= NANO:
-        raise ValueError(f"{text[:40]!r} is not below a unit")
-    return nano
+def _statuses(column: Sequence[str]) -> list[CollectiveStatus]:
+    if unknown := set(column) - _STATUSES.keys():
+        raise ValueError(f"{min(unknown)[:40]!r} is not a status")
+    return [_STATUSES[text] for text in column]
 
 
-def _parse(content: bytes, columns: Sequence[str], subject: str) -> list[list[str]]:
+def _ids(column: Sequence[str]) -> Sequence[str]:
+    for name in column:
+        require_resource_id(name, "collective")
+    return column
+
+
+def _integers(column: tuple[str, ...]) -> list[int]:
+    """Returns the integers of a column, if each has the spelling that Python gives it: there is only one."""
+    values = list(map(int, column))
+    spelled = tuple(map(str, values))
+    if spelled != column:
+        other = next(text for text, canonical in zip(column, spelled, strict=True) if text != canonical)
+        raise ValueError(f"{other[:40]!r} is not an integer")
+    return values
+
+
+def _naturals(column: tuple[str, ...]) -> list[int]:
+    values = _integers(column)
+    if min(values, default=0) < 0:
+        raise ValueError(f"{min(values)} is not a count")
+    return values
+
+
+def _fractions(column: tuple[str, ...]) -> list[int]:
+    values = _naturals(column)
+    if max(values, default=0) >= NANO:
+        raise ValueError(f"{max(values)} is not below a unit")
+    return values
+
+
+def _ascend(names: Sequence[str]) -> bool:
+    return all(map(lt, names, islice(names, 1, None)))
+
+
+def _columns(content: bytes, columns: Sequence[str], subject: str) -> list[tuple[str, ...]]:
+    """Returns the fields of a table by column.
+
+    Raises:
+        LedgerCorruptError: it does not have these columns in each line, or a line feed after each.
+    """
     try:
-        header, *rows = content.decode().removesuffix("\n").split("\n")
+        header, *rows = content.decode().split("\n")
     except UnicodeDecodeError:
         raise LedgerCorruptError(subject, "is not UTF-8") from None
-    fields = [row.split(",") for row in rows]
-    if header != ",".join(columns) or any(len(row) != len(columns) for row in fields):
+    is_ended = bool(rows) and not rows.pop()
+    if not is_ended or header != ",".join(columns) or {row.count(",") for row in rows} - {len(columns) - 1}:
         raise LedgerCorruptError(subject, f"does not have the columns {','.join(columns)}")
-    return fields
+    # All fields by one split: a list for each line takes twice as long.
+    fields = ",".join(rows).split(",") if rows else []
+    return [tuple(fields[place :: len(columns)]) for place in range(len(columns))]

@@ -44,7 +44,7 @@ def test_all_that_does_not_hold_is_listed_and_not_only_the_first(tmp_path: Path)
 def test_each_line_of_a_statement_that_is_wrong_is_listed_with_whose_money_it_is(tmp_path: Path) -> None:
     log = deepcopy(HISTORY)
     lines = parse_statement(log.body(bytes.fromhex(log.content(ROUND_3).statement_sha256)))
-    wrong = [replace(line, attributed_minor=line.attributed_minor + 1) for line in lines[:2]]
+    wrong = [line._replace(attributed_minor=line.attributed_minor + 1) for line in lines[:2]]
     log.change(ROUND_3, statement_sha256=log.put(render_statement([*wrong, *lines[2:]])))
     report = every(log, tmp_path)
     told = [

@@ -673,7 +673,7 @@ def test_a_posting_of_more_than_there_is_is_found_even_if_round_statement_and_jo
     """An earlier round is not calculated again, but its money must have been there."""
     content = log.content(ROUND_1)
     lines = parse_statement(log.bodies[bytes.fromhex(content.statement_sha256)])
-    lines[0] = replace(lines[0], attributed_minor=lines[0].attributed_minor + 1)
+    lines[0] = lines[0]._replace(attributed_minor=lines[0].attributed_minor + 1)
     log.restate(ROUND_1, render_statement(lines))
     moved = log.journal[POSTING_1]
     (first,) = [number for number, transfer in enumerate(moved) if transfer.amount_minor == 973]
@@ -841,7 +841,7 @@ def test_a_batch_of_an_earlier_round_by_an_undeclared_method_is_found_where_it_i
 def test_deficits_that_a_posted_round_did_not_leave_are_found(corrected: PoolLog) -> None:
     statement = corrected.bodies[bytes.fromhex(corrected.content(R_ROUND_3).statement_sha256)]
     lines = parse_statement(statement)
-    lines[0] = replace(lines[0], deficit_before=0)
+    lines[0] = lines[0]._replace(deficit_before=0)
     corrected.restate(R_ROUND_3, render_statement(lines))
     found = finding_of(corrected, R_ROUND_3)
     assert (found.where.leaf_index, found.figure, found.claimed, found.where.line) == (

@@ -394,7 +394,7 @@ def test_one_event_id_of_two_platforms_is_two_events(tmp_path: Path) -> None:
 
 def test_an_altered_statement_is_found_by_line_and_figure(log: PoolLog, tmp_path: Path) -> None:
     lines = parse_statement(log.bodies[bytes.fromhex(log.content(ROUND_3).statement_sha256)])
-    lines[1] = replace(lines[1], commons_minor=lines[1].commons_minor + 1)
+    lines[1] = lines[1]._replace(commons_minor=lines[1].commons_minor + 1)
     log.restate(ROUND_3, render_statement(lines))
     finding = resigned(log, tmp_path)
     assert (finding.step, finding.where.leaf_index, finding.where.line) == (Step.ROUNDS, ROUND_3, 3)

@@ -156,7 +156,7 @@ def test_a_finding_says_whose_money_it_is_and_who_was_paid_by_it(
 ) -> None:
     log = deepcopy(HISTORY)
     first, *rest = parse_statement(log.body(bytes.fromhex(log.content(ROUND_3).statement_sha256)))
-    wrong = replace(first, attributed_minor=first.attributed_minor + 1)
+    wrong = first._replace(attributed_minor=first.attributed_minor + 1)
     log.change(ROUND_3, statement_sha256=log.put(render_statement([wrong, *rest])))
     code, told = as_json(capsys, bundle_of(log, tmp_path / "folk.tar"), "--key", VKEY)
     assert (code, told["findings"][0]["figure"]) == (1, "attributed_minor")
