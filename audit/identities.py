@@ -6,6 +6,7 @@ Exact, and in bounded memory however many entries there are: `UniqueEvents` trea
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -36,7 +37,8 @@ class Identities:
     submit: Submit = at_once
     _unique: UniqueEvents = field(init=False)
     _hashes: bytearray = field(default_factory=bytearray)
-    _leaves: list[int] = field(default_factory=list)
+    _leaves: array[int] = field(default_factory=lambda: array("q"))
+    """Of all identities, 8 bytes each."""
 
     def __post_init__(self) -> None:
         self._unique = UniqueEvents(self.new_spill, self.salt, self.submit)
@@ -45,19 +47,22 @@ class Identities:
         """Take in the identity of the entry at a leaf, if it has one."""
         self._hashes += sha256(json.dumps(identity).encode()).digest()[:_ID_BYTES]
         self._leaves.append(leaf_index)
-        if len(self._leaves) >= _CHUNK:
+        if len(self._hashes) == _CHUNK * _ID_BYTES:
             self._flush()
 
     def conflicts(self, limit: int) -> list[tuple[int, int]]:
         """Returns (leaf, earlier leaf) of the first entries that repeat an earlier one's identity."""
-        self._flush()
+        if self._hashes:
+            self._flush()
         found = self._unique.conflicts(limit)
-        return [(each.leaf_index, each.earlier[0]) for each in found if each.earlier is not None]
+        return [
+            (self._leaves[each.leaf_index + each.position], self._leaves[sum(each.earlier)])
+            for each in found
+            if each.earlier is not None
+        ]
 
     def _flush(self) -> None:
-        if not self._leaves:
-            return
+        """Take in a chunk, as if it were a batch; for its leaf stands how many came before."""
         ids = np.frombuffer(bytes(self._hashes), dtype=f"V{_ID_BYTES}")
-        leaves = np.array(self._leaves, dtype=np.uint64)
-        self._unique.add("", leaves, ids, np.ones(len(leaves), dtype=np.bool_))
-        self._hashes, self._leaves = bytearray(), []
+        self._unique.add("", self._unique.records, ids, np.ones(len(ids), dtype=np.bool_))
+        self._hashes = bytearray()

@@ -147,13 +147,18 @@ class InOrder:
 
 
 def hashed(records: Records, salt: int) -> UInt64Array:
-    """Returns (n,) hashes of what identifies records: the halves `high` and `low` of an id, and its `platform`.
+    """Returns (n,) hashes of what identifies records: the halves `high` and `low` of an id, and its `platform`."""
+    return hash_of(records["high"], records["low"], records["platform"].astype(np.uint64), salt)
+
+
+def hash_of(high: UInt64Array, low: UInt64Array, platform: UInt64Array | np.uint64, salt: int) -> UInt64Array:
+    """Returns (n,) hashes of the ids with these halves, (n,), of a platform, one for all or (n,).
 
     `salt` keeps whoever chooses ids from choosing the part of their records.
     """
-    mixed: UInt64Array = (records["high"] ^ np.uint64(salt & _ALL_BITS)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ records["low"]) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(32)) ^ records["platform"].astype(np.uint64)) * np.uint64(0x94D049BB133111EB)
+    mixed: UInt64Array = (high ^ np.uint64(salt & _ALL_BITS)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ low) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(32)) ^ platform) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
 
 
