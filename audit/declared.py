@@ -114,6 +114,11 @@ class Declared:
             raise at(leaf_index).error("membership_version", content.membership_version, "a version declared before")
         return Reading(method.score_rule, self._membership(log, *found), content.membership_version)
 
+    def has_shares(self, leaf_index: int, content: UsageContent) -> bool:
+        """Whether the body of a usage leaf holds shares, and nothing else is needed to read it. Raises as `reading`."""
+        method = self._method(leaf_index, content)
+        return method.score_rule is None and not method.membership
+
     def _next(self, leaf_index: int, kind: str, name: str, version: int) -> None:
         try:
             at(leaf_index).same("version", version, self._latest.get((kind, name), 0) + 1)

@@ -6,13 +6,13 @@ A check that fails is raised as a finding, which names the leaf and the figure.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from itertools import islice, repeat, zip_longest
+from itertools import zip_longest
 from typing import Any, Final, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from audit.reader import LogReader, checked_body, found_body
 from audit.reviews import Reviews
 from audit.scheduled import Scheduled
 from audit.steps import Step
+from audit.weighing import BatchTotals, CollectiveNumbers, Weighing, keyed, totals_of
 from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, PayingContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -38,14 +39,14 @@ from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
 from ledger.payments import BookingKind, parse_part, parse_pool_bookings, pool_bookings, pool_part
 from ledger.registry import PPM, require_range
-from ledger.usage.batch import Int64Array
 from ledger.usage.entries import (
     MethodContent,
+    ModeTotals,
     RetractionContent,
     UsageContent,
 )
 from ledger.usage.format import AI_ONLY, HUMAN_AI
-from ledger.usage.weights import BatchWeights, weigh_by_month
+from ledger.usage.weights import ModeWeights, weigh_by_month
 from ledger.work import at_once
 from payout.adjustments import SOURCES, AdjustmentContent, amount_due, parse_adjusted
 from payout.amounts import Carried
@@ -91,6 +92,9 @@ class PoolFold:
     """Advanced to the size that each act names."""
     weigh: Weigh = field(default_factory=lambda: weigh_by(at_once))
     ahead: int = 0
+    weighing: Weighing | None = None
+    """What keeps the sums of the batches whose totals are in `begun`, by leaf: nobody observes these."""
+    begun: dict[int, Callable[[], BatchTotals]] = field(default_factory=dict)
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
@@ -139,9 +143,7 @@ class PoolFold:
     """What this pool pays of each payment, by end-to-end id."""
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, concatenated: a list of them would take three times the memory."""
-    numbers: dict[str, int] = field(default_factory=dict)
-    _numbered: tuple[Sequence[str], Int64Array] = ((), np.zeros(0, dtype=np.int64))
-    """The collectives of the previous batch, and their numbers if they were looked up, else -1."""
+    numbers: CollectiveNumbers = field(default_factory=CollectiveNumbers)
     weights: MonthlySum = field(default_factory=MonthlySum)
     weights_since_cut: MonthlySum | None = None
     """Weights since the last `cut`, until the round that ended there is posted."""
@@ -153,7 +155,7 @@ class PoolFold:
     """The body that was parsed last: its SHA-256 and its content. A statement is needed several times."""
     _amounts: tuple[int, dict[str, int]] = field(default_factory=lambda: (0, {}))
     """What the round that was split last gives to each collective."""
-    _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
+    _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch | BatchTotals]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.acts = ActsFold(
@@ -193,22 +195,30 @@ class PoolFold:
         self.weights_since_cut = MonthlySum()
 
     def settle(self) -> None:
-        """Take in all batches that are in progress."""
+        """Take in all batches that are in progress, and the sums of those that were weighed elsewhere."""
+        self._settle_batches()
+        for summed in self.weighing.sums() if self.weighing else ():
+            self._add(summed.parts, summed.names, sign=1)
+
+    def _settle_batches(self) -> None:
         while self._under_way:
             self._settle_oldest()
 
     def earliest(self, finding: Finding) -> Finding:
         """Returns the first in the log among a finding and those of the batches in progress."""
         try:
-            self.settle()
+            self._settle_batches()
         except FoundError as other:
             ours = finding.where.leaf_index if not finding.where.log else self.frontier.size
             return other.finding if other.finding.where.leaf_index < ours else finding
         return finding
 
-    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
-        """Take in the next leaf and return it; usage from `weigh_from` on is weighed again from its body."""
-        leaf = self.read(encoded)
+    def fold(self, encoded: EncodedLeaf, *, weigh_from: int, read: Leaf[Any] | None = None) -> Leaf[Any]:
+        """Take in the next leaf and return it; usage from `weigh_from` on is weighed again from its body.
+
+        `read` is what `read` returned for it, where that was asked before.
+        """
+        leaf = read or self.read(encoded)
         at(encoded.index).same("index", encoded.index, self.frontier.size)
         first, kind = leaf.index == 0, leaf.content.type
         at(leaf.index).holds(
@@ -595,7 +605,8 @@ class PoolFold:
         # How to read it is looked up here, in the one thread; the body is read by whoever does the work.
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
         read: Callable[[], bytes] = partial(found_body, self.log, leaf.index, "body_sha256", leaf.content.body_sha256)
-        self._under_way.append((leaf, self.weigh(read, leaf.index, leaf.content, reading)))
+        begun = self.begun.pop(leaf.index, None)
+        self._under_way.append((leaf, begun or self.weigh(read, leaf.index, leaf.content, reading)))
         while len(self._under_way) > self.ahead:
             self._settle_oldest()
 
@@ -609,14 +620,18 @@ class PoolFold:
             else:
                 self.spoil(leaf, found.finding)
 
-    def _take_batch(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+    def _take_batch(self, leaf: Leaf[Any], weighed: WeighedBatch | BatchTotals) -> None:
         content = leaf.content
+        totals = weighed if isinstance(weighed, BatchTotals) else BatchTotals.of(weighed)
         with self.noting():
-            at(leaf.index).same("accepted", content.accepted, int(np.count_nonzero(weighed.accepted)))
-        self._require_weights(leaf.index, content, weighed.weights, content, weighed.names, sign=1)
+            at(leaf.index).same("accepted", content.accepted, totals.accepted)
+        self._require_totals(leaf.index, content, totals.by_mode)
+        if isinstance(weighed, WeighedBatch):
+            self._add(keyed(weighed.weights, content), weighed.names, sign=1)
         self.events += content.accepted
-        self.shares += weighed.share_count
-        self.observe(leaf, weighed)
+        self.shares += totals.shares
+        if isinstance(weighed, WeighedBatch):
+            self.observe(leaf, weighed)
 
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
         content: RetractionContent = leaf.content
@@ -640,42 +655,24 @@ class PoolFold:
             never = np.flatnonzero(taken_back & ~accepted)
             at(leaf.index).same("positions never accepted", never.tolist(), [])
             weights = weigh_by_month(batch, taken_back)
-            self._require_weights(leaf.index, content, weights, original, batch.names, sign=-1)
+            self._require_totals(leaf.index, content, totals_of(weights))
+            self._add(keyed(weights, original), batch.names, sign=-1)
             self.shares += len(batch.amounts)
             self.observe_retraction(leaf, WeighedBatch.of(batch, taken_back, weights))
 
-    def _numbers_of(self, collectives: Sequence[str], index: Int64Array) -> Int64Array:
-        """Returns our numbers of those at `index`. Batches mostly name the same ones, which are looked up once."""
-        known, found = self._numbered
-        if known is not collectives and known != collectives:
-            known, found = collectives, np.zeros(0, dtype=np.int64)
-        if len(found) < len(collectives):
-            more = map(self.numbers.get, islice(collectives, len(found), None), repeat(-1))
-            found = np.concatenate([found, np.fromiter(more, dtype=np.int64)])
-            self._numbered = known, found
-        for place in index[found[index] < 0].tolist():
-            found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))
-        return found[index]
-
-    def _require_weights(
-        self,
-        leaf_index: int,
-        logged: UsageContent | RetractionContent,
-        weights: BatchWeights,
-        usage: UsageContent,
-        names: Sequence[str],
-        *,
-        sign: int,
+    def _require_totals(
+        self, leaf_index: int, logged: UsageContent | RetractionContent, replayed: Mapping[int, ModeTotals]
     ) -> None:
-        """Check the totals of a leaf against its weights, and take the weights in under the batch's method."""
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
-            replayed = weights.totals(mode)
             for figure in ("events", "attributed", "unattributed"):
                 with self.noting():
-                    at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
-        for month, mode, of_mode in weights.parts():
-            numbered = replace(of_mode, index=self._numbers_of(names, of_mode.index))
-            key = UsageKey(usage.method, usage.method_version, mode)
+                    stated, found = getattr(totals, figure), getattr(replayed[mode], figure)
+                    at(leaf_index).same(f"mode {mode} {figure}", stated, found)
+
+    def _add(self, parts: Iterable[tuple[int, UsageKey, ModeWeights]], names: Sequence[str], *, sign: int) -> None:
+        """Take in weights whose index is into `names`, by month and key."""
+        for month, key, weights in parts:
+            numbered = weights.at(self.numbers.numbered(names, weights.index))
             self.weights.add(month, key, numbered, sign=sign)
             if self.weights_since_cut is not None:
                 self.weights_since_cut.add(month, key, numbered, sign=sign)

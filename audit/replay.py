@@ -12,10 +12,12 @@ from typing import Any
 
 from audit.batch_check import weigh_by
 from audit.findings import Finding, FoundError, at
+from audit.lookahead import Lookahead
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
+from audit.weighing import Weighing
 from ledger.acts.entries import ActContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.income import Period
@@ -44,11 +46,18 @@ class Verdict:
 
 
 def replay_round(
-    log: LogReader, registry: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
+    log: LogReader,
+    registry: LogReader,
+    round_leaf: int,
+    *,
+    submit: Submit = at_once,
+    ahead: int = 0,
+    weighing: Weighing | None = None,
 ) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry is at `round_leaf`; yields progress and returns the verdict.
 
-    `registry` is the registry's log. `submit` starts the work on a batch; `ahead` is that of `PoolFold`.
+    `registry` is the registry's log. `submit` starts the work on a batch; `ahead` is that of `PoolFold`. `weighing` is
+    where batches of shares are weighed, if it can; those that it cannot are left to `submit`.
 
     1. The round's own entry gives its interval.
     2. Every leaf below its end is folded: hashes, index, transfers; the bodies of its usage are weighed again.
@@ -57,7 +66,8 @@ def replay_round(
     5. Every leaf after it is folded, which checks its review, decision and posting, and that whoever acted was allowed
        to.
     """
-    fold_so_far = PoolFold(log, RegistryFold(registry), weigh=weigh_by(submit), ahead=ahead)
+    fold_so_far = PoolFold(log, RegistryFold(registry), weigh=weigh_by(submit), ahead=ahead, weighing=weighing)
+    lookahead = Lookahead(fold_so_far, weighing)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
@@ -68,11 +78,14 @@ def replay_round(
             raise at(round_leaf).error("type", subject.content.type, RoundContent.type)
         content = subject.content
         at(round_leaf).holds(0 < content.end <= round_leaf, "end", content.end, "1 to the round's own index")
-        for encoded in log.leaves(0, content.end):
-            if encoded.index == content.start > content.usage_start:
+        for first, end in _stretches(content):
+            if first:
                 fold_so_far.cut()  # The round before it took only some of the months.
-            fold_so_far.fold(encoded, weigh_from=content.usage_start)
-            yield fold_so_far.progress(total)
+            for encoded, leaf in lookahead.over(log.leaves(first, end), weigh_from=content.usage_start):
+                fold_so_far.fold(encoded, weigh_from=content.usage_start, read=leaf)
+                yield fold_so_far.progress(total)
+            if fold_so_far.frontier.size < end:
+                break
         fold_so_far.require_size(content.end)
         fold_so_far.settle()
         check_round(log, fold_so_far, subject)
@@ -88,11 +101,18 @@ def replay_round(
     return Verdict(fold_so_far.progress(total), None)
 
 
+def _stretches(content: RoundContent) -> list[tuple[int, int]]:
+    """Returns the leaves up to a round's end, [first, end), cut where usage begins that no round took at all."""
+    if content.usage_start < content.start < content.end:
+        return [(0, content.start), (content.start, content.end)]
+    return [(0, content.end)]
+
+
 def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
     """Compare the round's entry and statement with a new calculation from what was folded."""
     content: RoundContent = leaf.content
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    names = {number: name for name, number in state.numbers.items()}
+    names = {number: name for name, number in state.numbers.of.items()}
     usage = state.weights.totals(names, before=end_of_period(leaf))
     weighed = {name for total in usage.values() for name in total.attributed}
     carried = state.carried.attributed_nano.keys() | state.carried.commons_nano.keys()
@@ -142,7 +162,7 @@ def _calculated(state: PoolFold, inputs: RoundInputs, leaf: Leaf[Any]) -> Calcul
     period = next_period(inputs.policy, last)
     if period is None:
         return calculate(inputs)
-    names = {number: name for name, number in state.numbers.items()}
+    names = {number: name for name, number in state.numbers.of.items()}
 
     def usage_of(asked: Period) -> PeriodUsage:
         late = state.weights.totals(names, before=asked.first).values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -23,10 +24,12 @@ from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
 from ledger.store.acts import REGISTRY
 from moiety import Client
+from services.replaying.process import Source
+from services.replaying.processes import PROCESSES, Replaying
 
 SHARES_PER_EVENT: Final = 1_000
 REVENUE_MINOR: Final = 100_000_000
-THREADS: Final = 2
+THREADS: Final = PROCESSES
 """Of a replay, and of DuckDB."""
 
 
@@ -85,7 +88,11 @@ def bare_read_seconds(stage: Stage, pool: str) -> float:
 
 
 def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
-    """A round replayed from Postgres, hashing included, against DuckDB summing the same shares, on as many threads."""
+    """A round replayed from Postgres, hashing included, against DuckDB summing the same shares.
+
+    Its processes are as many as DuckDB's threads, and forked within the measurement; what they are forked from is
+    there from the first replay of a server on.
+    """
     workload = Workload(batches=batches)
     tables = workload.tables()
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
@@ -100,18 +107,23 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
         path = Path(folder) / "shares.parquet"
         weight = _write_parquet(tables, path)
         ours, peer = [], []
-        for _ in range(runs):
-            ours.append(shares / _replay_seconds(stage, pool, round_leaf, shares))
-            peer.append(shares / _duckdb_seconds(path, weight))
+        with closing(Replaying()) as replaying:
+            replaying.load(None)
+            for _ in range(runs):
+                ours.append(shares / _replay_seconds(stage, pool, round_leaf, shares, replaying))
+                peer.append(shares / _duckdb_seconds(path, weight))
     what = "replay of a round's stored batches, hashing included"
     return [Figure("replay", what, "DuckDB's sum of the same shares from Parquet", "shares/s", ours, peer, 1.0, 1.5)]
 
 
-def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> float:
-    with ThreadPoolExecutor(THREADS) as threads, timed() as seconds:
-        log = StoredLog(stage.parts.database, stage.ref(pool), stage.parts.bodies)
-        registry = StoredLog(stage.parts.database, REGISTRY, stage.parts.bodies)
-        replay = replay_round(log, registry, round_leaf, submit=lambda work: threads.submit(work).result, ahead=THREADS)
+def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int, replaying: Replaying) -> float:
+    """As `AuditService.ReplayRound` does it."""
+    database, ref = stage.parts.database, stage.ref(pool)
+    source = Source(database.address, ref, stage.parts.settings.bodies_url)
+    with timed() as seconds, ThreadPoolExecutor(THREADS) as threads, replaying.weighing(source) as weighing:
+        log, registry = StoredLog(database, ref, stage.parts.bodies), StoredLog(database, REGISTRY, stage.parts.bodies)
+        submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
+        replay = replay_round(log, registry, round_leaf, submit=submit, ahead=THREADS, weighing=weighing)
         try:
             while True:
                 next(replay)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -85,6 +85,14 @@ class WeightSum:
         """
         return {key: _total(self._running[key], names) for key in sorted(self._running)}
 
+    def parts(self) -> Iterator[tuple[UsageKey, ModeWeights]]:
+        """Yields the sum of each key as one mode's weights, to be added to another sum; nothing was subtracted."""
+        self._normalise()
+        for key, running in self._running.items():
+            index = np.flatnonzero(running.present)
+            columns = (running.count[index], running.low[index], running.high[index])
+            yield key, ModeWeights(running.events, index, *columns, running.unattributed)
+
     def _normalise(self) -> None:
         for running in self._running.values():
             # The shift rounds down, so a negative low limb borrows from the high one.
@@ -112,6 +120,12 @@ class MonthlySum:
             if (since is None or month >= since) and (before is None or month < before)
         ]
         return added_up([found.totals(names) for found in chosen])
+
+    def parts(self) -> Iterator[tuple[int, UsageKey, ModeWeights]]:
+        """Yields the sum of each month and key, as `WeightSum.parts` does."""
+        for month, found in self._months.items():
+            for key, weights in found.parts():
+                yield month, key, weights
 
     def drop(self, before: int | None) -> None:
         """Forget the months before this one; all of them if it is None."""

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from threading import BoundedSemaphore, Lock
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -117,6 +117,14 @@ class Observer:
     """What is entered around a transaction or a read, from the wait for a connection to its commit."""
 
 
+class Address(NamedTuple):
+    """Where a Postgres is and who connects to it, as `Database` has it; another process connects to the same by it."""
+
+    url: str
+    role: str | None
+    pooler: bool
+
+
 class Database:
     """Connections to one Postgres: at most `connections` (2 or more), a quarter of them for reading.
 
@@ -140,6 +148,7 @@ class Database:
         waited: Callable[[float], None] | None = None,
         observer: Observer | None = None,
     ) -> None:
+        self.address: Final = Address(url, role, pooler)
         readers = max(1, connections // 4)
         # SQLAlchemy's pool does not wake its waiters if opening a connection fails or all are dropped, so nothing
         # waits in it.

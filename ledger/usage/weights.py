@@ -45,6 +45,10 @@ class ModeWeights:
     high: Int64Array
     unattributed: int
 
+    def at(self, index: Int64Array) -> ModeWeights:
+        """The same weights of the collectives at another index, (c,)."""
+        return ModeWeights(self.events, index, self.count, self.low, self.high, self.unattributed)
+
     def attributed(self) -> int:
         """The sum over all collectives, exact."""
         if not len(self.low):

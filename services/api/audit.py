@@ -30,6 +30,8 @@ from services.api.registry import log_of
 from services.api.rounds import round_of
 from services.api.watches import Watch, Watches
 from services.parts import Parts
+from services.replaying.process import Source
+from services.replaying.processes import Replaying
 
 REPLAY_THREADS: Final = 2
 """One thread reads a body while the other parses and weighs one."""
@@ -44,7 +46,12 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
     def __init__(self, parts: Parts, watches: Watches) -> None:
         self._database, self._readers = parts.database, parts.readers
         self._watches = watches
-        self._bodies = parts.bodies
+        self._bodies, self._bodies_url = parts.bodies, parts.settings.bodies_url
+        self._replaying = Replaying()
+
+    def close(self) -> None:
+        """End what replays' processes are forked from."""
+        self._replaying.close()
 
     def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
         with self._database.transaction() as connection:
@@ -98,12 +105,17 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
             round_leaf = rounds.leaf_of(connection, pool, number)
-        with ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads:
-            database = self._readers.database_for(request.name)
+        database = self._readers.database_for(request.name)
+        source = Source(database.address, pool, self._bodies_url)
+        with (
+            ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads,
+            self._replaying.weighing(source) as weighing,
+        ):
             stored = StoredLog(database, pool, self._bodies)
             registry = StoredLog(database, REGISTRY, self._bodies)
             submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
-            yield from _steps(replay_round(stored, registry, round_leaf, submit=submit, ahead=REPLAY_THREADS))
+            replay = replay_round(stored, registry, round_leaf, submit=submit, ahead=REPLAY_THREADS, weighing=weighing)
+            yield from _steps(replay)
 
 
 def _steps(replay: Generator[Progress, None, Verdict]) -> Iterator[pb.ReplayRoundResponse]:

@@ -91,6 +91,7 @@ class Services:
         self.limits: Final = CallLimits(parts.settings.threads)
         self.watches: Final = Watches(parts.database, parts.readers)
         self._usage = UsageService(parts)
+        self._audit = AuditService(parts, self.watches)
         accounts = AccountsService(parts)
         self.together: Final[dict[str, Together]] = {
             "/moiety.v1.AccountsService/GetBalance": accounts.balances,
@@ -106,7 +107,7 @@ class Services:
             "AccountsService": accounts,
             "PaymentsService": PaymentsService(parts),
             "RoundsService": RoundsService(parts),
-            "AuditService": AuditService(parts, self.watches),
+            "AuditService": self._audit,
             "WebhooksService": WebhooksService(parts),
         }
 
@@ -147,3 +148,4 @@ class Services:
     def close(self) -> None:
         """Finish the batches under way."""
         self._usage.close()
+        self._audit.close()

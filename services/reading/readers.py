@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from threading import Lock
 from typing import Final
 
 from ledger.errors import InvalidInputError, StoreUnavailableError
+from services.forks import Forks
 from services.reading.frames import Batch, BrokenOffError, End, receive
 from services.reading.reader import BATCH_SECONDS, READER_BYTES
 
-_COMMAND: Final[tuple[str, ...]] = (sys.executable, "-P", "-m", "services.reading")
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TZDIR", "TMPDIR")
 """What readers get of the server's environment: nothing secret."""
 
@@ -62,9 +59,7 @@ class Readers:
     """Starts readers. The process that they are forked from is started when the first of them is needed."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asking: socket.socket | None = None
+        self._forks = Forks("services.reading", _environment)
 
     def open(self, source: int, kind: str, id_scheme: str) -> Reading:
         """Have the file at a descriptor read, which the caller still closes. `kind` is one of `reader.BEGINNINGS`.
@@ -75,7 +70,7 @@ class Readers:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._ask([theirs.fileno(), source])
+                self._forks.fork([theirs.fileno(), source])
                 ours.sendall(f"{kind} {id_scheme}\n".encode())
             except OSError:
                 ours.close()
@@ -84,31 +79,11 @@ class Readers:
 
     def close(self) -> None:
         """Start no more of them; those under way end with their files."""
-        with self._lock:
-            self._forget()
+        self._forks.close()
 
-    def _ask(self, descriptors: list[int]) -> None:
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._forget()
-                self._start()
-            assert self._asking is not None  # noqa: S101  # it was started
-            socket.send_fds(self._asking, [b"r"], descriptors)
 
-    def _start(self) -> None:
-        self._asking, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # it is this program
-                _COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment | _ONE_HEAP
-            )
-
-    def _forget(self) -> None:
-        if self._asking is not None:
-            self._asking.close()
-        if self._process is not None:
-            self._process.wait()
-        self._asking = self._process = None
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_HEAP
 
 
 def _takes_too_much() -> str:

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
+from itertools import cycle
 from typing import Any, Final, TypeVar
 
 from audit.progress import Progress
 from audit.replay import Verdict, replay_round
+from audit.weighing import BatchSum, BatchTotals, Summed
 from ledger.acts.entries import (
     POLICY,
     SCHEDULER,
@@ -112,6 +114,25 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 C = TypeVar("C", bound=Content)
 
 
+class WeighedApart:
+    """Weighs two of three batches apart, by turns in two sums, and only when their totals are waited for."""
+
+    def __init__(self, log: PoolLog) -> None:
+        self._turns = cycle([None, BatchSum(log), BatchSum(log)])
+        self._summing: list[BatchSum] = []
+
+    def begin(self, leaf_index: int, content: UsageContent) -> Callable[[], BatchTotals] | None:
+        summed = next(self._turns)
+        if summed is None:
+            return None
+        self._summing.append(summed)
+        return partial(summed.weigh, leaf_index, content)
+
+    def sums(self) -> list[Summed]:
+        summing, self._summing = dict.fromkeys(self._summing), []
+        return [summed.taken() for summed in summing]
+
+
 @dataclass
 class PoolLog:
     """The log, its bodies and its journal: all that there is of a pool."""
@@ -146,10 +167,13 @@ class PoolLog:
         return self.journal.get(leaf_index, [])
 
     def replay(self, round_leaf: int) -> Verdict:
-        """The verdict at the end of a replay, which is the same where the work on batches is put off."""
+        """The verdict at the end of a replay, which is the same where the work on batches is put off or done apart."""
         verdict = self._replayed(replay_round(self, self.registry, round_leaf))
         put_off = self._replayed(replay_round(self, self.registry, round_leaf, submit=lambda work: work, ahead=3))
         assert put_off.finding == verdict.finding
+        apart = self._replayed(replay_round(self, self.registry, round_leaf, weighing=WeighedApart(self)))
+        assert apart.finding == verdict.finding
+        assert apart.finding is not None or apart == verdict
         return verdict
 
     @staticmethod

@@ -1,0 +1,17 @@
+"""The process that those of replays are forked from, for `services.replaying.processes`."""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+
+from services.forks import serve
+from services.replaying.process import work
+
+
+def _become(descriptors: list[int]) -> None:
+    (said,) = descriptors
+    work(Connection(said))
+
+
+if __name__ == "__main__":
+    serve(_become)

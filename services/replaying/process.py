@@ -1,0 +1,52 @@
+"""What a process of a replay does: it reads bodies on a connection of its own, weighs them, and sums."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from audit.findings import Finding, FoundError
+from audit.store.stored_log import StoredLog
+from audit.weighing import BatchSum, BatchTotals
+from ledger.store.database import Address, Database
+from ledger.store.log import PoolRef
+from ledger.store.objects import open_bodies
+from ledger.usage.entries import UsageContent
+
+
+class Source(NamedTuple):
+    """Where the bodies of a replay are."""
+
+    address: Address
+    pool: PoolRef
+    bodies_url: str
+
+
+Asked = tuple[int, UsageContent] | None
+"""A usage leaf to be weighed, by its index; None asks for the sum since it was asked for last."""
+
+
+def work(server: Connection) -> None:
+    """Say that it is there, be told the source, and answer what is asked until the server closes its end.
+
+    To a leaf the answer is its BatchTotals, or what was found in it. All else that goes wrong ends the process, and so
+    the replay.
+    """
+    with suppress(EOFError, ConnectionError):
+        server.send(None)
+        source: Source = server.recv()
+        url, role, pooler = source.address
+        database = Database(url, connections=2, role=role, pooler=pooler)
+        bodies = open_bodies(source.bodies_url)
+        summed = BatchSum(StoredLog(database, source.pool, bodies))
+        while True:
+            asked: Asked = server.recv()
+            server.send(summed.taken() if asked is None else _weighed(summed, *asked))
+
+
+def _weighed(summed: BatchSum, leaf_index: int, content: UsageContent) -> BatchTotals | Finding:
+    try:
+        return summed.weigh(leaf_index, content)
+    except FoundError as found:
+        return found.finding

@@ -1,0 +1,192 @@
+"""Replays whose batches are weighed by processes: the same verdicts as without, and what becomes of the processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from audit.replay import Verdict, replay_round
+from audit.store.stored_log import StoredLog
+from audit.weighing import Weighing
+from ledger.errors import StoreUnavailableError
+from ledger.log.leaves import decode
+from ledger.store.acts import REGISTRY
+from ledger.store.objects import open_bodies
+from ledger.store.registry import pool_ref
+from ledger.usage.entries import UsageContent
+from moiety import Mode, Policy, batch_of
+from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
+from services.replaying import processes
+from services.replaying.process import Source
+from services.replaying.processes import Processes, Replaying
+from tests.support.books import execute
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+
+FIRST_BATCH: Final = 3
+"""The leaf of the first of three batches in a row."""
+
+
+@pytest.fixture(autouse=True)
+def _all_are_large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "APART_FROM_BYTES", 0)
+
+
+@pytest.fixture(scope="module")
+def replaying() -> Iterator[Replaying]:
+    """Processes that can be forked at once."""
+    opened = Replaying()
+    assert opened.load(None)
+    yield opened
+    opened.close()
+
+
+def settle(deployment: Deployment) -> Scene:
+    """Two rounds over batches that name other collectives in other modes, with duplicates, and one that waits."""
+    scene = open_scene(deployment, policy=Policy(fee_ppm=100_000))
+    scene.pay_in(1000, "r-1")
+    scene.submit([*events(range(10)), event(3), event(20, mode=Mode.HUMAN_AI, shares={"breton": 5})], "b-1")
+    scene.submit(events(range(100, 140)), "b-2")
+    scene.submit([event(200, shares={"breton": 7}), event(100)], "b-3")
+    scene.cut("q-1")
+    scene.pay_in(500, "r-2")
+    scene.platform.submit_usage(POOL, batch_of(events(range(30, 50))), METHOD)
+    scene.submit([event(300, mode=Mode.HUMAN_AI)], "b-5")
+    scene.cut("q-2")
+    return scene
+
+
+def replayed(scene: Scene, number: int, replaying: Replaying | None) -> Verdict:
+    """The verdict on a round, by processes if they are given."""
+    parts = scene.deployment.running.parts
+    with parts.database.reading() as connection:
+        pool = pool_ref(connection, POOL)
+    log = StoredLog(parts.database, pool, parts.bodies)
+    with ExitStack() as stack:
+        weighing: Weighing | None = None
+        if replaying:
+            source = Source(parts.database.address, pool, scene.deployment.settings.bodies_url)
+            weighing = stack.enter_context(replaying.weighing(source))
+        registry = StoredLog(parts.database, REGISTRY, parts.bodies)
+        steps = replay_round(log, registry, round_leaf(scene, number), weighing=weighing)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                verdict: Verdict = end.value
+                return verdict
+
+
+def round_leaf(scene: Scene, number: int) -> int:
+    return int(scene.operator.get_round(POOL, number).leaf_index)
+
+
+def test_rounds_replay_to_the_same_match(deployment: Deployment, replaying: Replaying) -> None:
+    scene = settle(deployment)
+    for number in (1, 2):
+        verdict = replayed(scene, number, replaying)
+        assert verdict == replayed(scene, number, None)
+        assert verdict.finding is None
+
+
+TAMPERED: Final = [
+    "UPDATE body SET bytes = set_byte(bytes, 300, 77) FROM batch WHERE sha256 = body_sha256 AND leaf_index = 4",
+    "DELETE FROM body USING batch WHERE sha256 = body_sha256 AND leaf_index IN (4, 5)",
+    "DELETE FROM leaf WHERE leaf_index = 5 AND pool_id = 1",
+    "UPDATE leaf SET hash = sha256(hash) WHERE leaf_index = 4 AND pool_id = 1",
+]
+
+
+@pytest.mark.parametrize("statement", TAMPERED)
+def test_the_same_is_found(deployment: Deployment, owner: sa.Engine, replaying: Replaying, statement: str) -> None:
+    scene = settle(deployment)
+    assert execute(owner, statement)
+    verdict = replayed(scene, 1, replaying)
+    assert verdict.finding is not None
+    assert verdict.finding == replayed(scene, 1, None).finding
+
+
+def test_bodies_elsewhere_are_read_there(
+    deploy: Callable[..., Deployment], replaying: Replaying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.store.bodies.ELSEWHERE_BYTES", 1)
+    url = (tmp_path / "objects").as_uri()
+    scene = settle(deploy(bodies_url=url))
+    assert open_bodies(url).are_elsewhere(b"x")
+    assert replayed(scene, 2, replaying).finding is None
+    assert any(path.is_file() for path in (tmp_path / "objects").rglob("*"))
+
+
+def test_a_process_that_is_killed_ends_the_replay_and_not_the_next(
+    deployment: Deployment, replaying: Replaying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = settle(deployment)
+    begin = Processes.begin
+
+    def killed(self: Processes, leaf_index: int, content: object) -> object:
+        begun = begin(self, leaf_index, content)  # type: ignore[arg-type]
+        for process in forked():
+            os.kill(process, signal.SIGKILL)
+        return begun
+
+    monkeypatch.setattr(Processes, "begin", killed)
+    with pytest.raises(StoreUnavailableError):
+        replayed(scene, 1, replaying)
+    monkeypatch.undo()
+    assert replayed(scene, 1, replaying).finding is None
+
+
+def forked() -> list[int]:
+    """The processes of replays, which are children of a child of this one."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                named = b"services.replaying" in (folder / "cmdline").read_bytes()
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if named:
+                parents[int(folder.name)] = parent
+    return [process for process, parent in parents.items() if parents.get(parent) == os.getpid()]
+
+
+def test_processes_end_with_their_replay_and_one_replay_has_them_at_a_time(
+    deployment: Deployment, replaying: Replaying
+) -> None:
+    scene = settle(deployment)
+    parts = scene.deployment.running.parts
+    with parts.database.reading() as connection:
+        source = Source(parts.database.address, pool_ref(connection, POOL), "")
+    (encoded,) = StoredLog(parts.database, source.pool, parts.bodies).leaves(FIRST_BATCH, FIRST_BATCH + 1)
+    content = decode(encoded.entry, {UsageContent.type: UsageContent}).content
+    with replaying.weighing(source) as first, replaying.weighing(source) as second:
+        waited = first.begin(FIRST_BATCH, content)
+        assert waited is not None
+        assert second.begin(FIRST_BATCH, content) is None
+        assert (waited().accepted, waiting(2)) == (content.accepted, 2)
+        summed, nothing = first.sums()
+        assert (len(summed.parts), nothing.parts, second.sums()) == (2, [], [])
+    assert waiting(0) == 0
+
+
+def waiting(count: int) -> int:
+    """How many processes there are, once there are so many; or after some seconds."""
+    ends = time.monotonic() + 10
+    while len(forked()) != count and time.monotonic() < ends:
+        time.sleep(0.02)
+    return len(forked())
+
+
+def test_replays_over_the_contract_have_processes_once_these_can_be_forked(deployment: Deployment) -> None:
+    scene = settle(deployment)
+    for _ in range(3):
+        assert scene.operator.replay_round(POOL, 2).outcome == REPLAY_OUTCOME_MATCH
