@@ -115,7 +115,7 @@ def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str
         .lateral()
     )
     query = sa.select(wanted.c.account, latest.c.amount_minor).select_from(wanted.join(latest, sa.true()))
-    return {row.account: row.amount_minor for row in connection.execute(query)}
+    return dict(connection.execute(query).all())
 
 
 # Raw SQL: the most frequent call, and SQLAlchemy takes longer to compile it than Postgres to run it.

@@ -171,19 +171,24 @@ def list_collectives(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[Collective]:
     """Returns collectives by the bytes of their name; all of them without a limit."""
-    query = _page(t.collective, after, limit, only).add_columns(domains.of_collective())
+    columns = t.collective.c
+    query = _page(t.collective, after, limit, only).with_only_columns(
+        columns.name,
+        columns.display_name,
+        columns.members,
+        columns.equity_ppm,
+        columns.status,
+        domains.of_collective(),
+        columns.created_at,
+    )
+    # There may be a million: one by one, and by the names of columns, they take half as long again.
     return [
-        Collective(
-            row.name,
-            row.display_name,
-            row.members,
-            row.equity_ppm,
-            CollectiveStatus(row.status),
-            tuple(sorted(row.domains or ())),
-            row.created_at,
-        )
-        for row in connection.execute(query)
+        Collective(name, display_name, members, equity_ppm, _STATUSES[status], tuple(sorted(mapped or ())), created_at)
+        for name, display_name, members, equity_ppm, status, mapped, created_at in connection.execute(query).all()
     ]
+
+
+_STATUSES: Final = {status.value: status for status in CollectiveStatus}
 
 
 def changed_since(connection: sa.Connection, registry_size: int) -> bool:
@@ -204,7 +209,7 @@ def _details(collective: Collective) -> dict[str, Any]:
 def collective_names(connection: sa.Connection) -> dict[int, str]:
     """Returns the name of every collective by the store's number."""
     query = sa.select(t.collective.c.collective_id, t.collective.c.name)
-    return {row.collective_id: row.name for row in connection.execute(query)}
+    return dict(connection.execute(query).all())
 
 
 class NumbersChangedError(Exception):
