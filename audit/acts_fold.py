@@ -145,7 +145,8 @@ class ActsFold:
             FoundError: the leaf's time falls, or nobody may do what it says.
         """
         content, here = leaf.content, self._here(leaf.index)
-        here.holds(leaf.time >= self.time, "time", leaf.time.isoformat(), f"{self.time.isoformat()} or later")
+        if leaf.time < self.time:
+            raise here.error("time", leaf.time.isoformat(), f"{self.time.isoformat()} or later")
         self.time = max(self.time, leaf.time)
         due, self.approved = self.approved, None
         if due is not None:

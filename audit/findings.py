@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from audit.steps import Step
 from ledger.errors import FormatError, NotFoundError
@@ -81,9 +82,8 @@ def noting(note: Callable[[Finding], object]) -> Iterator[None]:
         note(found.finding)
 
 
-@dataclass(frozen=True, slots=True)
-class At:
-    """A place in the log whose figures are compared."""
+class At(NamedTuple):
+    """A place in the log whose figures are compared. One is made for almost every check, so it is a tuple."""
 
     leaf_index: int
     line: int = 0

@@ -38,12 +38,7 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
     """
     if content.status not in _STATUSES:
         raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
-    try:
-        domains = tuple(domains_body.decode().splitlines())
-    except UnicodeDecodeError:
-        raise InvalidInputError.of("collective.domains", "are not UTF-8") from None
-    if render_domains(set(domains)) != domains_body:
-        raise InvalidInputError.of("collective.domains", "must be one a line, sorted, none twice")
+    domains = _domains_of(domains_body) if domains_body else ()
     return Collective(
         content.collective,
         content.display_name,
@@ -52,3 +47,13 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
         CollectiveStatus(content.status),
         domains,
     )
+
+
+def _domains_of(body: bytes) -> tuple[str, ...]:
+    try:
+        domains = tuple(body.decode().splitlines())
+    except UnicodeDecodeError:
+        raise InvalidInputError.of("collective.domains", "are not UTF-8") from None
+    if render_domains(set(domains)) != body:
+        raise InvalidInputError.of("collective.domains", "must be one a line, sorted, none twice")
+    return domains

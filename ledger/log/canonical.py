@@ -29,6 +29,39 @@ def canonical(value: Any) -> bytes:
     return rfc8785.dumps(value)
 
 
+def plainly(value: Any) -> bytes:
+    """Returns a value of JSON without fractions, large integers or text other than ASCII in canonical form."""
+    return _spell(value).encode()
+
+
+class _UnusualError(Exception):
+    """A number that is no exact integer."""
+
+
+def parsed_plainly(text: bytes) -> tuple[Any, bool]:
+    """Returns what JSON says, and whether `plainly` spells that. Raises what `json.loads` does."""
+    # A zero would tell that the text is UTF-16 or UTF-32.
+    if text.startswith(b"{") and text.isascii() and text[1:2] != b"\0":
+        try:
+            return _plain(text.decode()), True
+        except _UnusualError:
+            pass
+    return json.loads(text), False
+
+
+def _exact(digits: str) -> int:
+    if len(digits) >= len(str(_EXACT)):
+        raise _UnusualError
+    return int(digits)
+
+
+def _unusual(_: str) -> float:
+    raise _UnusualError
+
+
+_plain: Final = json.JSONDecoder(parse_int=_exact, parse_float=_unusual, parse_constant=_unusual).decode
+
+
 def _is_plain(value: Any) -> bool:
     """Whether a value has neither fractions nor large integers, so that only text could be spelled in several ways."""
     kind = type(value)

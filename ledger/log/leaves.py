@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, St
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
-from ledger.log.canonical import canonical
+from ledger.log.canonical import canonical, parsed_plainly, plainly
 from ledger.log.merkle import leaf_hash
 
 MAX_ENTRY_BYTES: Final = 65_535
@@ -173,17 +173,20 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     Raises:
         ValueError: the entry exceeds MAX_ENTRY_BYTES: callers limit every free text much earlier.
     """
-    document = {
+    entry = canonical(_document(leaf))
+    if len(entry) > MAX_ENTRY_BYTES:
+        raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
+    return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
+
+
+def _document(leaf: Leaf[Content]) -> dict[str, Any]:
+    return {
         "type": leaf.content.type,
         "pool": leaf.pool,
         "index": leaf.index,
         "time": leaf.time.astimezone(UTC).strftime(_TIME_FORMAT),
         **leaf.content.model_dump(mode="json"),
     }
-    entry = canonical(document)
-    if len(entry) > MAX_ENTRY_BYTES:
-        raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
-    return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
 
 
 def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
@@ -192,7 +195,9 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     Raises:
         LedgerCorruptError: the entry is not canonical, lacks a field, has an unknown field, or has an unknown type.
     """
-    envelope, content = _decode_json(entry)
+    document, is_plain = _decode_json(entry)
+    envelope = {name: document[name] for name in _ENVELOPE}
+    content = {name: value for name, value in document.items() if name not in _ENVELOPE}
     subject = f"leaf {envelope['index']!r} of {envelope['pool']!r}"
     try:
         leaf = Leaf(
@@ -201,14 +206,19 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
             time=_time(envelope["time"]),
             content=contents[envelope["type"]].model_validate(content),
         )
-        spelled = encode(leaf).entry
+        # What is spelled like an entry of plain values has no others.
+        is_spelled_so = is_plain and len(entry) <= MAX_ENTRY_BYTES and plainly(_document(leaf)) == entry
+        is_canonical = is_spelled_so or encode(leaf).entry == entry
     except KeyError:
         raise LedgerCorruptError(subject, f"unknown type {envelope['type']!r}") from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LedgerCorruptError(subject, f"not a {envelope['type']} entry: {error}") from None
-    if spelled != entry:
+    if not is_canonical:
         raise LedgerCorruptError(subject, "the entry is not in canonical form")
     return leaf
+
+
+_ENVELOPE: Final = ("type", "pool", "index", "time")
 
 
 def time_of(entry: bytes) -> datetime | None:
@@ -223,11 +233,12 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _decode_json(entry: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _decode_json(entry: bytes) -> tuple[dict[str, Any], bool]:
+    """Returns what an entry says, and whether `plainly` spells that."""
     try:
-        content = json.loads(entry)
+        document, is_plain = parsed_plainly(entry)
     except (ValueError, RecursionError):
         raise LedgerCorruptError("a log entry", "is not JSON") from None
-    if not isinstance(content, dict) or not content.keys() >= {"type", "pool", "index", "time"}:
+    if not isinstance(document, dict) or not document.keys() >= set(_ENVELOPE):
         raise LedgerCorruptError("a log entry", "lacks type, pool, index or time")
-    return {key: content.pop(key) for key in ("type", "pool", "index", "time")}, content
+    return document, is_plain

@@ -141,8 +141,7 @@ class Table:
         size = struct.calcsize(layout)
         if vector + 4 + count * size > len(self.data):
             raise FramingError("a vector passes the end of its metadata")
-        for place in range(count):
-            yield _unpack(layout, self.data, vector + 4 + place * size)
+        yield from struct.iter_unpack(layout, self.data[vector + 4 : vector + 4 + count * size])
 
     def _indirect(self, position: int) -> int:
         (offset,) = _unpack("<I", self.data, position)

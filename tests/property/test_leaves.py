@@ -7,7 +7,7 @@ from datetime import UTC
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.acts.entries import DecisionContent, ProposalContent
@@ -20,6 +20,7 @@ from ledger.entries import (
 )
 from ledger.errors import LedgerCorruptError
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
+from ledger.log import leaves as log_leaves
 from ledger.log.leaves import (
     Content,
     Leaf,
@@ -163,3 +164,44 @@ def test_positions_have_one_spelling(text: str) -> None:
     except LedgerCorruptError:
         return
     assert encode_positions(positions) == text
+
+
+@st.composite
+def almost_entries(draw: st.DrawFn) -> bytes:
+    """An entry, or one that was spelled in another way, or says something else."""
+    entry = encode(draw(leaves)).entry
+    for _ in range(draw(st.integers(0, 2))):
+        old, new = draw(
+            st.sampled_from(
+                [
+                    (b":", b": "), (b",", b" ,"), (b'"index":', b'"index":0'), (b'"index":', b'"index":-'),
+                    (b'"index":', b'"index":1e0,"index":'), (b'"index":', b'"index":true,"was":'), (b"0", b"0.0"),
+                    (b"1", b"1e2"), (b"1", b"9007199254740992"), (b"1", b"9007199254740991"), (b"1", b"1" * 5_000),
+                    (b"{", b"["), (b"}", b"}}"), (b"}", b"} "), (b"a", b"\\u0061"), (b"a", "\u00e4".encode()),
+                    (b"a", b"\xff"), (b"a", b"\0"), (b'"type":', b'"type":"x","type":'), (b"Z", b"+00:00"),
+                    (b"20", b"00"), (b"null", b"NaN"), (b'""', b"null"), (b"true", b"1"), (b"1", b"true"),
+                    (b"[", b"[" * 3_000),
+                ]
+            )
+        )  # fmt: skip
+        entry = entry.replace(old, new, draw(st.sampled_from([1, -1])))
+    encoding = draw(st.sampled_from(["", "", "", "", "utf-16", "utf-16-le", "utf-32-be", "utf-8-sig"]))
+    return entry.decode("latin-1").encode(encoding, "replace") if encoding else entry
+
+
+def decoded(entry: bytes) -> object:
+    """The leaf of an entry, or why it is none."""
+    try:
+        return decode(entry, CONTENTS)
+    except LedgerCorruptError as error:
+        return str(error)
+
+
+@settings(max_examples=300)
+@given(almost_entries())
+def test_entries_of_plain_values_are_read_as_all_others_are(entry: bytes) -> None:
+    """Rule: an entry has one spelling; what reads the usual ones faster takes no other, and says the same of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_leaves, "parsed_plainly", lambda text: (json.loads(text), False))
+        expected = decoded(entry)
+    assert decoded(entry) == expected
