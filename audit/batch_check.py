@@ -44,8 +44,8 @@ class WeighedBatch:
 
     @classmethod
     def of(cls, batch: Batch, accepted: BoolArray, weights: BatchWeights) -> WeighedBatch:
-        """Returns a batch that was weighed here."""
-        named = np.flatnonzero(np.bincount(batch.name_index, minlength=len(batch.names)))
+        """Returns a batch that was weighed here, as it was read: its events name all of its names."""
+        named = np.arange(len(batch.names))
         return cls(batch.event_ids, accepted, len(batch.amounts), batch.names, named, weights, batch)
 
     def __len__(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from multiprocessing.connection import Connection
 
+import numpy.ma  # noqa: F401  # loaded once here, not by every process, for `np.unique`
+
 from services.forks import serve
 from services.replaying.process import work
 
