@@ -303,6 +303,8 @@ def _engine(
         parsed,
         pool_size=max(1, connections),
         max_overflow=0,
+        # The ones used last have their buffers, plans and pages at hand; the others then need none.
+        pool_use_lifo=True,
         connect_args={
             **_connect_args(parsed.query, role, pooler=pooler),
             **({"cursor_factory": observer.cursors} if observer else {}),

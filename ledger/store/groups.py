@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from typing import Final, Generic, TypeVar, cast
@@ -24,6 +25,8 @@ class Groups(Generic[Item, Result]):
     Args:
         do_all: returns a result for each item, which is never None, or the error of that item; or raises and has done
             nothing.
+        most: items done together.
+        at_once: how many callers work at the same time for a key.
         conflicts: errors that say that one item conflicts with another, or is at fault itself; each item is then done
             alone. Any other error is raised for all.
     """
@@ -32,12 +35,18 @@ class Groups(Generic[Item, Result]):
         self,
         do_all: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         conflicts: tuple[type[Exception], ...] = (),
+        *,
+        most: int = GROUP_MAX,
+        at_once: int = 1,
     ) -> None:
         self._do_all = do_all
         self._conflicts = conflicts
+        self._most = most
+        self._at_once = at_once
         self._guard = Lock()
         self._waiting: dict[Hashable, list[_Asked[Item, Result]]] = {}
         """Those who wait for a caller that works now, by key; a key without such a caller is absent."""
+        self._working: Counter[Hashable] = Counter()
 
     def do(self, key: Hashable, item: Item) -> Result:
         """Returns the item's result, or raises its error."""
@@ -47,13 +56,11 @@ class Groups(Generic[Item, Result]):
         """Returns of each item of one caller its result or its error."""
         asked = [_Asked[Item, Result](item) for item in items]
         with self._guard:
-            waiting = self._waiting.get(key)
-            if waiting is None:
-                self._waiting[key] = asked[1:]
-            else:
-                waiting += asked
+            works = self._working[key] < self._at_once
+            self._working[key] += works
+            self._waiting.setdefault(key, []).extend(asked[works:])
         for place, each in enumerate(asked):
-            if waiting is not None or place:
+            if place or not works:
                 each.wait()
             if each.outcome is None:
                 self._work(key, each)
@@ -62,15 +69,17 @@ class Groups(Generic[Item, Result]):
     def _work(self, key: Hashable, first: _Asked[Item, Result]) -> None:
         with self._guard:
             waiting = self._waiting[key]
-            group = [first, *waiting[: GROUP_MAX - 1]]
-            del waiting[: GROUP_MAX - 1]
+            group = [first, *waiting[: self._most - 1]]
+            del waiting[: self._most - 1]
         try:
             self._answer(group)
         finally:
             with self._guard:
                 following = waiting.pop(0) if waiting else None
                 if following is None:
-                    del self._waiting[key]
+                    self._working[key] -= 1
+                    if not self._working[key]:
+                        del self._waiting[key], self._working[key]
             for each in (following, *group[1:]):
                 if each is not None:
                     each.wake()

@@ -77,6 +77,11 @@ class OpenStream:
             self._under_way -= 1
             self._idle_since = time.monotonic()
 
+    def is_alone(self) -> bool:
+        """Whether no other stream is open."""
+        with self._limit.lock:
+            return self._limit.total() <= 1
+
     def idle_seconds(self) -> float:
         """How long it has been idle."""
         return 0.0 if self._under_way else time.monotonic() - self._idle_since
@@ -116,7 +121,7 @@ class StreamLimit:
         with self.lock:
             if self._counts[holder] >= self.each:
                 self.shed_idlest(holder, holder)
-            elif self._counts.total() >= self.all:
+            elif self.total() >= self.all:
                 self.shed_idlest(None, holder)
             self._open.add(stream)
             self._counts[holder] += 1
@@ -130,6 +135,10 @@ class StreamLimit:
     def count(self, holder: str) -> int:
         """How many streams a holder has open. The lock is held."""
         return self._counts[holder]
+
+    def total(self) -> int:
+        """How many streams are open. The lock is held."""
+        return self._counts.total()
 
     def shed_idlest(self, of: str | None, wanted_by: str) -> None:
         """End the stream of a holder, or of anyone, that has been idle the longest. The lock is held.

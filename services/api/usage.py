@@ -46,6 +46,9 @@ WAITING: Final = 1
 prepared while another is copied in and the one before it is synced to disk.
 """
 
+WAITING_ALONE: Final = 2
+"""The same of a stream that was opened while no other was open, which then keeps the processors busy by itself."""
+
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
     """Submitting usage batches, in either of two ways."""
@@ -81,7 +84,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def _answers(
         self, request_iterator: Iterator[pb.AppendUsageRequest], stream: OpenStream
     ) -> Iterator[pb.AppendUsageResponse]:
-        under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=WAITING)
+        waiting = WAITING_ALONE if stream.is_alone() else WAITING
+        under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=waiting)
         here = copy_context()
 
         def begun(request: pb.AppendUsageRequest) -> Future[pb.AppendUsageResponse]:

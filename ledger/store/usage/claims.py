@@ -19,7 +19,7 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import uuids
 from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.pages import EventIds
+from ledger.usage.pages import Cut, EventIds
 
 
 class EventsKnownError(Exception):
@@ -43,11 +43,15 @@ _COPY_TRAILER: Final = b"\xff\xff"
 class EventClaim:
     """Claims event ids for a batch. Ids are ascending, so that two claims of the same ids cannot deadlock, and
     because Postgres fills an index fastest in its order.
+
+    Attributes:
+        cut: the same ids as pages, if they were cut before.
     """
 
     platform_id: int
     batch_number: int
     event_ids: EventIds
+    cut: Cut | None = None
 
     def insert_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
         """Claim those that are free, and return which: (n,) in the order given. Waits for concurrent claims."""

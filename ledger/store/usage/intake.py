@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Final
 
 import sqlalchemy as sa
@@ -39,6 +40,15 @@ from ledger.usage.pages import known_among
 GROUPED_EVENTS: Final = 1_000
 """Batches of up to this many events share a transaction: for these, syncing to disk is most of the cost."""
 
+LARGE_TOGETHER: Final = 2
+"""So many larger ones share one too, in groups for which small ones do not wait. With more, Postgres waits for them."""
+
+LARGE_AT_ONCE: Final = 2
+"""So many groups of larger ones are recorded at a time: one is copied in while the other is synced to disk."""
+
+PREPARED_AT_ONCE: Final = 2
+"""More would take the interpreter from each other and from those who record; each has megabytes of arrays."""
+
 INSERTED_CLAIMS: Final = 2_000
 """Up to this many ids are inserted with the statements around them, which saves more than COPY does."""
 
@@ -61,7 +71,11 @@ class UsageStore:
         self._preparation = Preparation(database, clock)
         self.readings = self._preparation.readings
         self._batch_numbers = BatchNumbers()
+        self._preparing = BoundedSemaphore(PREPARED_AT_ONCE)
         self._groups: Groups[Sent | Prepared, RecordedBatch] = Groups(self._record_group, _CONFLICTS)
+        self._large: Groups[Sent | Prepared, RecordedBatch] = Groups(
+            self._record_group, _CONFLICTS, most=LARGE_TOGETHER, at_once=LARGE_AT_ONCE
+        )
 
     def accept(self, sent: Sent) -> RecordedBatch:
         """Record a batch; when this returns it is durable. Repeating it returns its first record.
@@ -100,7 +114,9 @@ class UsageStore:
                     if isinstance(tried, Exception):
                         raise tried
                     return tried
-                prepared = prepared or self._preparation.one(sent)
+                if prepared is None:
+                    with self._preparing:
+                        prepared = self._preparation.one(sent)
                 self._write_elsewhere(prepared)
                 return self._record_with_others(prepared) if is_first else self._record_what_is_new(prepared)
             except BodySweptError:
@@ -164,10 +180,8 @@ class UsageStore:
         return sent.written is not None and len(sent.written) <= GROUPED_EVENTS and not is_elsewhere
 
     def _record_with_others(self, prepared: Prepared) -> RecordedBatch:
-        if len(prepared.batch) <= GROUPED_EVENTS:
-            return self._groups.do(prepared.identity.pool, prepared)
-        (recorded,) = self._record_new([prepared])
-        return recorded
+        groups = self._groups if len(prepared.batch) <= GROUPED_EVENTS else self._large
+        return groups.do(prepared.identity.pool, prepared)
 
     def _record_group(self, group: Sequence[Sent | Prepared]) -> list[RecordedBatch | Exception]:
         """Record batches of one pool in one transaction, but for those that are refused as they are prepared."""

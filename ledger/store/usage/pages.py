@@ -23,7 +23,7 @@ from ledger.store.log import PoolRef
 from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.pages import EventIds, Page, cut, earliest_lows, known_among, unpacked
+from ledger.usage.pages import EventIds, Page, are_distinct, cut, earliest_lows, known_among, unpacked
 
 OVERLAPS_MAX: Final = 64
 """A page that would overlap more others is not written, and its ids go in as rows. So at most one page more than this
@@ -59,7 +59,7 @@ class Looked:
 
     def rows(self) -> EventClaim:
         """Returns the claim on the ids that are to be rows."""
-        return replace(self.claim, event_ids=self.loose)
+        return replace(self.claim, event_ids=self.loose, cut=None)
 
 
 def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> list[Looked]:
@@ -70,7 +70,7 @@ def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim])
 def ask(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> Callable[[], list[Looked]]:
     """Begin to look; returns what waits for the answer and looks on. In a pipeline this itself waits for nothing."""
     standing = _ask_standing(connection, pool, claims)
-    cuts = [cut(claim.event_ids) for claim in claims]
+    cuts = [claim.cut or cut(claim.event_ids) for claim in claims]
 
     def looked() -> list[Looked]:
         found: dict[int, Looked] = {}
@@ -92,7 +92,7 @@ def require_distinct(claims: Sequence[EventClaim]) -> None:
     """
     for platform_id in {claim.platform_id for claim in claims}:
         ids = [claim.event_ids for claim in claims if claim.platform_id == platform_id]
-        if len(ids) > 1 and len(np.unique(np.concatenate(ids))) < sum(map(len, ids)):
+        if len(ids) > 1 and not are_distinct(np.concatenate(ids)):
             raise EventsKnownError
 
 

@@ -26,6 +26,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
+from ledger.usage.pages import Cut, cut
 from ledger.usage.reading import Reading
 from ledger.usage.shares import first_occurrences, require_known
 from ledger.usage.weights import BatchWeights, weigh_by_month
@@ -67,6 +68,7 @@ class Prepared:
     Attributes:
         accepted: (n,) the events that count.
         claimed: their positions, ascending by id.
+        cut: their ids as pages; None for a batch that was left with some of its events.
         is_counted: whether its platform has a quota that it counts towards.
         is_scheme_fixed: whether its platform's id scheme is fixed; if not, it is looked up again under the lock.
     """
@@ -82,6 +84,7 @@ class Prepared:
     collectives: registry.Numbered
     accepted: BoolArray
     claimed: Int64Array
+    cut: Cut | None
     weights: BatchWeights
     is_counted: bool
     id_scheme: IdScheme
@@ -93,12 +96,16 @@ class Prepared:
         accepted = np.zeros(len(self.batch), dtype=np.bool_)
         accepted[self.claimed[free]] = True
         return replace(
-            self, accepted=accepted, claimed=self.claimed[free], weights=weigh_by_month(self.batch, accepted)
+            self,
+            accepted=accepted,
+            claimed=self.claimed[free],
+            cut=None,
+            weights=weigh_by_month(self.batch, accepted),
         )
 
     def claim(self, batch_number: int) -> EventClaim:
         """Returns the claim on its events, for its number."""
-        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed])
+        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed], self.cut)
 
     def content(self) -> UsageContent:
         """Returns its content in the log."""
@@ -211,6 +218,7 @@ class Preparation:
             collectives=numbered,
             accepted=first,
             claimed=ascending,
+            cut=cut(batch.event_ids[ascending]),
             weights=weigh_by_month(batch, first),
             is_counted=terms.quota.is_counted,
             id_scheme=sent.id_scheme,

@@ -112,3 +112,15 @@ def test_an_item_s_own_error_is_nobody_else_s() -> None:
     with pytest.raises(ValueError, match="3 is odd"):
         groups.do(KEY, 3)
     assert groups._waiting == {}
+
+
+def test_two_groups_of_a_key_may_be_done_at_a_time_and_the_third_item_waits() -> None:
+    doing = Doing()
+    groups = Groups(doing.do_all, at_once=2, most=3)
+    with ThreadPoolExecutor(6) as threads:
+        asked = [threads.submit(groups.do, KEY, item) for item in range(6)]
+        wait_until(lambda: groups._working[KEY] == 2 and len(groups._waiting[KEY]) == 4)
+        doing.go.set()
+        assert [future.result() for future in asked] == [2 * item for item in range(6)]
+    assert sorted(map(len, doing.done)) in ([1, 1, 1, 3], [1, 1, 2, 2])
+    assert (groups._waiting, groups._working) == ({}, {})

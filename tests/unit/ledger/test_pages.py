@@ -18,6 +18,7 @@ from ledger.usage.pages import (
     LEVEL_BITS,
     SPAN_BITS_MAX,
     EventIds,
+    are_distinct,
     cut,
     earliest_lows,
     known_among,
@@ -72,6 +73,31 @@ def test_ids_among_others_are_found(mine: list[int], theirs: list[int], data: st
     ids, others = array(mine), array([*theirs, *shared])
     known = known_among(ids, others)
     assert numbers(ids[known]) == sorted(set(mine) & set(numbers(others)))
+
+
+@given(near, st.data())
+def test_an_id_that_is_there_twice_is_noticed(made: list[int], data: st.DataObject) -> None:
+    again = data.draw(st.lists(st.sampled_from(made), max_size=3)) if made else []
+    ids = np.concatenate([array(made), array(again)])
+    assert are_distinct(ids) == (len(set(numbers(ids))) == len(ids))
+
+
+def test_two_ids_that_a_quick_look_takes_for_one_are_two() -> None:
+    odd = 0x9E3779B97F4A7C15  # by which the first halves are multiplied before the second are added to them
+    one, other = (
+        np.array([first, second ^ (first * odd % 2**64)], dtype="<u8").tobytes() for first, second in ((1, 5), (2, 5))
+    )
+    ids = np.frombuffer(one + other, dtype="V16")
+    assert are_distinct(ids)
+    assert not are_distinct(np.concatenate([ids, ids[:1]]))
+
+
+def test_many_ids_a_millisecond_fill_their_pages() -> None:
+    rng = np.random.default_rng(7)
+    dense = [(1_790_000_000_000 + place // 200 << 80) + int(rng.integers(0, 2**62)) for place in range(10_000)]
+    pages, loose = cut(array(dense))
+    assert len(loose) == 0
+    assert len(pages) <= 10_000 // (BYTES_MAX // 12) + 1
 
 
 def test_ids_in_order_are_all_in_pages_and_random_ones_in_none() -> None:
