@@ -55,7 +55,7 @@ from ledger.usage.entries import RetractionContent, UsageContent
 from payout.entries import CONTENTS, PoolContent
 
 AHEAD_LEAVES: Final = 64
-AHEAD_BYTES: Final = 8 * 2**20
+AHEAD_BYTES: Final = 4 * 2**20
 """How many bodies are read at a time, by what their leaves say of their size."""
 
 

@@ -28,7 +28,7 @@ from audit.means import Means
 from ledger.store import tables as lt
 from ledger.store.database import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.pages import EventIds, Page, known_among, unpacked
+from ledger.usage.pages import EventIds, Page, ascending, known_among, unpacked
 
 
 class StoredEvents:
@@ -50,9 +50,9 @@ class StoredEvents:
         """Take in a batch's accepted events, and compare the pages with its number, which its row says."""
         rest = ids
         if not self._are_dropped:
-            pages = [] if number is None else [(row, _ids_of(row)) for row in self._pages.take(number)]
-            self._report.count(lt.claim_page.name, len(pages))
-            rest = ids[~known_among(ids, self._fitting(pages, ids, platform_id))]
+            rows = [] if number is None else self._pages.take(number)
+            self._report.count(lt.claim_page.name, len(rows))
+            rest = self._without_pages(rows, ids, platform_id)
             self._claims.add(LOGGED, platform_id, rest, leaf_index)
         self._batches.add(leaf_index, number, len(rest), whole=len(rest) == len(ids))
 
@@ -125,6 +125,15 @@ class StoredEvents:
                 self._report.add(lt.event.name, key, "batch_number", int(matched.numbers[place]), number)
             else:
                 self._report.add(lt.event.name, key, "row", "none", f"batch_number={number}")
+
+    def _without_pages(self, rows: Sequence[Row], ids: EventIds, platform_id: int) -> EventIds:
+        """Returns the ids that are in none of a batch's pages; reports what is wrong with any."""
+        if not rows:
+            return ids
+        if _are_pages_of(rows, ids, platform_id):
+            return ids[:0]
+        pages = [(row, _ids_of(row)) for row in rows]
+        return ids[~known_among(ids, self._fitting(pages, ids, platform_id))]
 
     def _fitting(self, pages: Sequence[_StoredPage], ids: EventIds, platform_id: int) -> EventIds:
         """Returns the ids of pages that have accepted events alone, each once; reports what is wrong with any."""
@@ -291,6 +300,23 @@ def _rows_in(waiting: bytearray) -> tuple[Int64Array, EventIds, Int64Array]:
     found: npt.NDArray[Any] = np.frombuffer(bytes(waiting[start:end]), dtype=_COPIED)
     del waiting[:end]
     return found["platform"].astype(np.int64), np.ascontiguousarray(found["id"]), found["number"].astype(np.int64)
+
+
+def _are_pages_of(rows: Sequence[Row], ids: EventIds, platform_id: int) -> bool:
+    """Returns whether rows are pages of just these ids, each once, as nearly all are: that is quickly told."""
+    ids, begin = ascending(ids), 0
+    data = ids.tobytes()
+    for row in rows:
+        end = begin + len(row["ids"]) // max(row["width"], 1)
+        if not begin < end <= len(ids):
+            return False
+        page = Page.between(ids[begin:end], data[16 * begin : 16 * begin + 16], data[16 * end - 16 : 16 * end])
+        follows = platform_id, page.low, page.high, page.level, page.width, page.packed()
+        stored = row["platform_id"], row["low"].bytes, row["high"].bytes, row["level"], row["width"], row["ids"]
+        if stored != follows:
+            return False
+        begin = end
+    return begin == len(ids)
 
 
 def _all_ids(pages: Sequence[_StoredPage]) -> EventIds:

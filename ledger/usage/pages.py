@@ -190,6 +190,14 @@ def are_distinct(ids: EventIds) -> bool:
     return not len(alike := repeated_places(_folded(ids))) or len(np.unique(ids[alike])) == len(alike)
 
 
+def ascending(ids: EventIds) -> EventIds:
+    """Returns ids in ascending order; as they are where they ascend already."""
+    halves = ids.view(">u8").reshape(-1, 2).astype(np.uint64)
+    high, low = halves[:, 0], halves[:, 1]
+    is_later = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] >= low[:-1]))
+    return ids if is_later.all() else ids[np.lexsort((low, high))]
+
+
 def known_among(ids: EventIds, others: EventIds) -> BoolArray:
     """Returns (n,) which of these ids, each once in any order, are among the others."""
     known = np.zeros(len(ids), dtype=np.bool_)
