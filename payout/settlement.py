@@ -25,7 +25,7 @@ from ledger.registry import require_text
 from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from ledger.store.bodies import Bodies
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database, computing, read_time
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from payout import review
@@ -100,7 +100,7 @@ class Settlement:
             signing.require_sound(connection, pool)
             _require_no_open_round(connection, pool)
             asked = Asked(request_id, salt=secrets.token_bytes(SALT_BYTES))
-            calculation, waiting = next_round(connection, pool, asked, read_time(connection))
+            calculation, waiting = _next_round(connection, pool, asked)
             if waiting:
                 raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _why(waiting))
             return self._record(connection, pool, calculation, actor, None)
@@ -127,7 +127,7 @@ class Settlement:
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))
-            calculation, waiting = next_round(connection, pool, asked, read_time(connection))
+            calculation, waiting = _next_round(connection, pool, asked)
             if waiting:
                 pools.skip(connection, pool, due.last, waiting.because)
                 logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _why(waiting))
@@ -377,6 +377,12 @@ _NAMED_MAX: Final = 20
 
 _BY_SCHEDULE: Final = Actor(SCHEDULER, "")
 _BY_POLICY: Final = Actor(POLICY, "")
+
+
+def _next_round(connection: sa.Connection, pool: PoolRef, asked: Asked) -> tuple[Calculation, Waiting | None]:
+    """Returns the next round as of now. A large one may take minutes, in which only other rounds of the pool wait."""
+    with computing(connection):
+        return next_round(connection, pool, asked, read_time(connection))
 
 
 def _lines(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> list[Line]:

@@ -245,6 +245,24 @@ class Database:
         self._reading.dispose()
 
 
+_IDLE: Final = "idle_in_transaction_session_timeout"
+
+
+@contextmanager
+def computing(connection: sa.Connection) -> Iterator[None]:
+    """Let a transaction compute between two statements for as long as one statement may take.
+
+    Postgres sees it idle meanwhile. Nothing that usage waits for may be locked: a process that hangs would keep it.
+    """
+    driver = driver_connection(connection)
+    (before,) = cast("tuple[str]", driver.execute(f"SHOW {_IDLE}").fetchone())
+    driver.execute(_SET, (_IDLE, _LIMITS["statement_timeout"]))
+    yield
+    driver.execute(_SET, (_IDLE, before))
+
+
+_SET: Final = "SELECT set_config(%s, %s, true)"
+
 _WAITED: Final = "waited"
 """Where a connection keeps what is told how long heads were waited for."""
 

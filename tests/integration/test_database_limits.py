@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ledger.errors import BusyError, LedgerCorruptError, StateError, StoreUnavailableError
 from ledger.store import database as module
-from ledger.store.database import Database, as_driver_url
+from ledger.store.database import Database, as_driver_url, computing
 
 pytestmark = pytest.mark.surface
 
@@ -68,6 +68,20 @@ def test_a_read_only_database_is_away(database: Database) -> None:
 def test_a_transaction_that_postgres_ended_for_its_idleness_is_away(database: Database) -> None:
     with pytest.raises(StoreUnavailableError), database.transaction() as connection:
         _wait_for_the_end(connection)
+
+
+def test_a_transaction_may_compute_for_longer_than_it_may_be_idle(database_url: str) -> None:
+    hasty = Database(with_options(database_url, "-c idle_in_transaction_session_timeout=400"), connections=2)
+    with hasty.transaction() as connection:
+        with computing(connection):
+            assert shown(connection, "idle_in_transaction_session_timeout") == "15min"
+            Event().wait(0.8)
+        assert shown(connection, "idle_in_transaction_session_timeout") == "400ms"
+    with pytest.raises(ZeroDivisionError), hasty.transaction() as connection, computing(connection):
+        raise ZeroDivisionError
+    with hasty.transaction() as connection:
+        assert shown(connection, "idle_in_transaction_session_timeout") == "400ms"
+    hasty.close()
 
 
 def _wait_for_the_end(connection: sa.Connection) -> None:

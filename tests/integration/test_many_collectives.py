@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from threading import Event
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 
+import payout.store.calculation
 import services.api.rounds
 from audit.statement_check import check_statement
 from ledger.errors import LedgerCorruptError
@@ -18,6 +20,7 @@ from ledger.store.database import Database
 from ledger.store.registry import pool_ref
 from moiety import Collective, NotFoundError, Policy
 from moiety.v1 import rounds_pb2 as pb
+from payout.calculation import calculate
 from payout.periods import Taken
 from payout.statement import lines_of, parse_statement
 from payout.store import round_tables
@@ -26,7 +29,7 @@ from services.console.views.pools import PAGE
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 from tests.support.browsing import signed_in
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, SteppedClock, deployed
 from tests.support.fsck_scene import findings
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
 from tests.support.wire import Wire
@@ -133,6 +136,29 @@ def test_a_collective_sees_its_own_lines_alone_of_tables_with_many_blocks(
     assert later.get_statement(POOL, 1) == tables[0].splitlines(keepends=True)[0]
     with pytest.raises(NotFoundError):
         later.get_statement_file(POOL, 1)
+
+
+def test_a_round_may_be_calculated_for_longer_than_a_transaction_may_be_idle(
+    clock: SteppedClock, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of a million took more than the minute on a busy machine: Postgres ended it, and it began anew."""
+    limited = sa.engine.make_url(database_url).update_query_dict(
+        {"options": "-c idle_in_transaction_session_timeout=500"}
+    )
+    begun: list[int] = []
+
+    def slow(*given: Any, **named: Any) -> object:
+        begun.append(1)
+        Event().wait(1.0)
+        return calculate(*given, **named)
+
+    monkeypatch.setattr(payout.store.calculation, "calculate", slow)
+    with deployed(limited.render_as_string(hide_password=False), clock) as deployment:
+        scene = open_scene(deployment)
+        scene.submit([event(1)], "b")
+        scene.pay_in(1000, "r")
+        assert scene.cut("q").number == 1
+    assert begun == [1]
 
 
 @pytest.mark.usefixtures("scene")
