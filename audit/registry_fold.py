@@ -338,8 +338,9 @@ class RegistryFold:
         return self._waiting
 
     def _read(self, encoded: EncodedLeaf) -> Leaf[Any]:
-        here = self._here(encoded.index)
-        here.same("leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        here, hashed = self._here(encoded.index), leaf_hash(encoded.entry)
+        if encoded.hash != hashed:
+            raise here.error("leaf_hash", encoded.hash.hex(), hashed.hex())
         try:
             leaf = decode(encoded.entry, REGISTRY_CONTENTS)
         except LedgerCorruptError as error:

@@ -24,6 +24,7 @@ from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
 from ledger.store.acts import REGISTRY
 from moiety import Client
+from services.process.memory import collect_less_often
 from services.replaying.process import Source
 from services.replaying.processes import PROCESSES, Replaying
 
@@ -109,6 +110,7 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
         ours, peer = [], []
         with closing(Replaying()) as replaying:
             replaying.load(None)
+            collect_less_often()  # as a server does
             for _ in range(runs):
                 ours.append(shares / _replay_seconds(stage, pool, round_leaf, shares, replaying))
                 peer.append(shares / _duckdb_seconds(path, weight))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ledger.errors import InvalidInputError, Violation
@@ -58,14 +59,12 @@ EventViolation = tuple[int, str, str]
 
 def event_violations(columns: Batch) -> Iterator[EventViolation]:
     """Yields violations of the rules on an event's own columns."""
-    yield from where((columns.units < 1) | (columns.units > MAX_UNITS), "units", f"must be 1 to {MAX_UNITS:,}")
-    yield from where(
-        (columns.modes != AI_ONLY) & (columns.modes != HUMAN_AI), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"
+    yield from where_outside(columns.units, 1, MAX_UNITS, "units", f"must be 1 to {MAX_UNITS:,}")
+    yield from where_outside(columns.modes, AI_ONLY, HUMAN_AI, "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)")
+    too_far = list(
+        where_outside(columns.occurred_at, 0, MAX_OCCURRED_AT, "occurred_at", "must be in the years 1970 to 9999")
     )
-    too_far = (columns.occurred_at < 0) | (columns.occurred_at > MAX_OCCURRED_AT)
-    yield from where(too_far, "occurred_at", "must be in the years 1970 to 9999")
-    if not too_far.any():
-        yield from _too_many_months(columns.occurred_at)
+    yield from too_far or _too_many_months(columns.occurred_at)
     too_long = _work_id_bytes(columns.work_ids) > MAX_WORK_ID_BYTES
     yield from where(too_long, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
 
@@ -130,6 +129,14 @@ def where(breach: BoolArray, column: str, reason: str) -> Iterator[EventViolatio
     """A violation for each event of (n,) breaches."""
     if breach.any():
         yield from ((position, column, reason) for position in np.flatnonzero(breach).tolist())
+
+
+def where_outside(
+    values: npt.NDArray[Any], least: int, most: int, column: str, reason: str
+) -> Iterator[EventViolation]:
+    """A violation for each event whose value, of (n,), is not within bounds, both included."""
+    if len(values) and not least <= values.min() <= values.max() <= most:
+        yield from where((values < least) | (values > most), column, reason)
 
 
 def where_amount(breach: BoolArray, offsets: Int64Array, column: str, reason: str) -> Iterator[EventViolation]:
