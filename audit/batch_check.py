@@ -14,8 +14,9 @@ from audit.reader import require_hash
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.usage.batch import Batch, BoolArray, EventIds, Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
+from ledger.usage.pages import are_distinct
 from ledger.usage.reading import Reading
-from ledger.usage.shares import are_distinct, first_occurrences
+from ledger.usage.shares import first_occurrences
 from ledger.usage.weights import BatchWeights, weigh_by_month
 from ledger.work import Submit, at_once
 
@@ -99,7 +100,7 @@ def accepted_batch(body: bytes, leaf_index: int, content: UsageContent, reading:
     except InvalidInputError as error:
         raise at(leaf_index).error("body", error, "a valid batch") from None
     accepted = ~mask_of(leaf_index, "duplicates", content.duplicates, len(batch))
-    if not are_distinct(batch):
+    if not are_distinct(batch.event_ids):
         first, _ = first_occurrences(batch)
         repeated = np.flatnonzero(accepted & ~first)
         at(leaf_index).same("duplicates", [], repeated.tolist())

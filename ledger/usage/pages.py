@@ -191,11 +191,24 @@ def are_distinct(ids: EventIds) -> bool:
 
 
 def ascending(ids: EventIds) -> EventIds:
-    """Returns ids in ascending order; as they are where they ascend already."""
+    """Returns ids in ascending order."""
+    return ids[order_of(ids)]
+
+
+def order_of(ids: EventIds, then_by: Int64Array | None = None) -> Int64Array:
+    """Returns (n,) the places of ids in ascending order; of equal ids, in that of `then_by`, (n,), or as they are.
+
+    Ids of one moment ascend already, and of others the first halves differ: sorting by both takes three times as long.
+    """
     halves = ids.view(">u8").reshape(-1, 2).astype(np.uint64)
     high, low = halves[:, 0], halves[:, 1]
-    is_later = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] >= low[:-1]))
-    return ids if is_later.all() else ids[np.lexsort((low, high))]
+    if ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
+        return np.arange(len(ids))
+    order = np.argsort(high)
+    sorted_high = high[order]
+    if (sorted_high[1:] == sorted_high[:-1]).any():
+        order = np.lexsort((low, high) if then_by is None else (then_by, low, high))
+    return order
 
 
 def known_among(ids: EventIds, others: EventIds) -> BoolArray:

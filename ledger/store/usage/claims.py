@@ -19,7 +19,7 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import uuids
 from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.pages import Cut, EventIds
+from ledger.usage.pages import Cut, EventIds, order_of
 
 
 class EventsKnownError(Exception):
@@ -114,8 +114,7 @@ def ascending(claims: Sequence[EventClaim]) -> tuple[Int64Array, EventIds, Int64
     event_ids = np.concatenate([np.empty(0, dtype="V16"), *(claim.event_ids for claim in claims)])
     if len(claims) == 1:
         return platform_ids, event_ids, batch_numbers
-    halves = event_ids.view(">u8").reshape(-1, 2)
-    order = np.lexsort((platform_ids, halves[:, 1], halves[:, 0]))
+    order = order_of(event_ids, platform_ids)
     return platform_ids[order], event_ids[order], batch_numbers[order]
 
 

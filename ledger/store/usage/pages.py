@@ -22,8 +22,8 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
 from ledger.store.usage.claims import EventClaim, EventsKnownError
-from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.pages import EventIds, Page, are_distinct, cut, earliest_lows, known_among, unpacked
+from ledger.usage.batch import BoolArray
+from ledger.usage.pages import EventIds, Page, are_distinct, ascending, cut, earliest_lows, known_among, unpacked
 
 OVERLAPS_MAX: Final = 64
 """A page that would overlap more others is not written, and its ids go in as rows. So at most one page more than this
@@ -252,7 +252,7 @@ def _apart(pages: Sequence[Page], loose: EventIds, overlapping: Sequence[Sequenc
         kept.append(page)
         overlaps.append(len(near))
         others += near
-    return _Apart(kept, overlaps, others, loose[_ascending(loose)])
+    return _Apart(kept, overlaps, others, ascending(loose))
 
 
 def _without_known(looked: Looked) -> Looked:
@@ -265,7 +265,7 @@ def _without_known(looked: Looked) -> Looked:
         pages += left
         overlaps += [count] * len(left)
     ids = np.concatenate(loose)
-    return replace(looked, pages=tuple(pages), overlaps=tuple(overlaps), loose=ids[_ascending(ids)])
+    return replace(looked, pages=tuple(pages), overlaps=tuple(overlaps), loose=ascending(ids))
 
 
 _NEAR: Final = """
@@ -427,8 +427,3 @@ def rows_among(connection: sa.Connection, pool: PoolRef, platform_id: int, pages
 def array_of(ids: Iterable[bytes]) -> EventIds:
     """Returns (n,) ids of 16 bytes each."""
     return np.frombuffer(b"".join(ids), dtype="V16")
-
-
-def _ascending(ids: EventIds) -> Int64Array:
-    halves = ids.view(">u8").reshape(-1, 2)
-    return np.lexsort((halves[:, 1], halves[:, 0]))

@@ -19,9 +19,11 @@ from ledger.usage.pages import (
     SPAN_BITS_MAX,
     EventIds,
     are_distinct,
+    ascending,
     cut,
     earliest_lows,
     known_among,
+    order_of,
     unpacked,
 )
 
@@ -73,6 +75,17 @@ def test_ids_among_others_are_found(mine: list[int], theirs: list[int], data: st
     ids, others = array(mine), array([*theirs, *shared])
     known = known_among(ids, others)
     assert numbers(ids[known]) == sorted(set(mine) & set(numbers(others)))
+
+
+@given(st.one_of(near, anywhere), st.data())
+def test_ids_are_put_in_order_and_equal_ones_by_something_else(made: list[int], data: st.DataObject) -> None:
+    again = data.draw(st.lists(st.sampled_from(made), max_size=3)) if made else []
+    shuffled = data.draw(st.permutations([*made, *again]))
+    then_by = np.array(data.draw(st.permutations(list(range(len(shuffled))))), dtype=np.int64)
+    ids = np.frombuffer(b"".join(number.to_bytes(16) for number in shuffled), dtype="V16")
+    assert numbers(ascending(ids)) == sorted(shuffled)
+    order = order_of(ids, then_by).tolist()
+    assert order == sorted(range(len(shuffled)), key=lambda place: (shuffled[place], then_by[place]))
 
 
 @given(near, st.data())
