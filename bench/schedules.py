@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
 from statistics import median
@@ -23,19 +23,25 @@ SLOWER_MAX: Final = 2.0
 """How much longer a call may take meanwhile."""
 QUIET_SECONDS: Final = 5
 REVENUE_MINOR: Final = 100_000
+AT_ONCE: Final = 8
+"""Pools that are filled at the same time, the first of them before: it registers the collectives."""
 
 
 def measure(stage: Stage, *, pools: int) -> list[Figure]:
     """Cut a round in each of so many pools at once, while balances are read. Run once: a round is cut once."""
     workload = Workload(1, events_per_batch=10, shares_per_event=5, collectives=50, covering=True)
     (key,) = stage.platform_keys(1)
-    names = [stage.new_pool(workload) for _ in range(pools)]
     (table,) = workload.tables()
-    with Client(stage.address, key) as platform:
-        for name in names:
+    with Client(stage.address, key) as platform, ThreadPoolExecutor(AT_ONCE) as threads:
+
+        def filled(_: int) -> str:
+            name = stage.new_pool(workload)
             append_usage([Stream(stage.address, name, key)], [table])
             platform.report_revenue(name, REVENUE_MINOR, CURRENCY, request_id="revenue")
             stage.operator.update_schedule(name, Schedule(cron="* * * * *", time_zone="UTC"))
+            return name
+
+        names = [filled(0), *threads.map(filled, range(1, pools))]
     stage.settle()
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         quiet = _read_seconds(stage, names[0], other.submit(sleep, QUIET_SECONDS))

@@ -45,7 +45,7 @@ from services.wiring import system_clock, wire
 
 METHOD: Final = "bench"
 CURRENCY: Final = "EUR"
-PLATFORMS: Final = 8
+PLATFORM_IDS: Final = tuple(f"platform-{number}" for number in range(8))
 """Registered in every stage, and admitted to all of its pools."""
 
 REST_SECONDS: Final = 5
@@ -85,7 +85,7 @@ class Stage:
         pool = f"bench-{next(_pools)}"
         self._register(workload.collective_ids())
         policy = moiety.Policy(fee_ppm=50_000)
-        names = [f"platforms/{name}" for name in self._platforms()]
+        names = [f"platforms/{name}" for name in PLATFORM_IDS]
         opened = moiety.Pool(
             display_name=pool, currency=CURRENCY, policy=policy, platforms=names, distribute=DISTRIBUTE_REPORTED
         )
@@ -128,20 +128,13 @@ class Stage:
 
     def platform_keys(self, platforms: int) -> list[str]:
         """A key for each of so many platforms, which all pools admit."""
-        return [self.new_key(f"platforms/{name}") for name in self._platforms()[:platforms]]
+        return [self.new_key(f"platforms/{name}") for name in PLATFORM_IDS[:platforms]]
 
     def new_key(self, principal: str) -> str:
         """A new key of a platform or collective."""
         key = make_key()
         self.operator.create_api_key(principal, key.hash)
         return key.text
-
-    def _platforms(self) -> list[str]:
-        """The ids of all platforms, which are registered."""
-        names = [f"platform-{number}" for number in range(PLATFORMS)]
-        for name in names:
-            self.operator.create_platform(name, moiety.Platform(display_name=name))
-        return names
 
     def ref(self, pool: str) -> PoolRef:
         """The pool as the store knows it."""
@@ -208,6 +201,8 @@ def staged(
         started = [stack.enter_context(_server(url, bodies_url, claims=claims)) for _ in range(servers)]
         process, said = started[0]
         operator = stack.enter_context(Client(said["address"], operator_key))
+        for name in PLATFORM_IDS:
+            operator.create_platform(name, moiety.Platform(display_name=name))
         addresses = tuple(found["address"] for _, found in started)
         empty = tuple(found["empty_address"] for _, found in started)
         yield Stage(said["address"], addresses, empty, process.pid, url, operator_key, operator, parts, rest_seconds)
