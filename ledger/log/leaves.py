@@ -195,27 +195,24 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     Raises:
         LedgerCorruptError: the entry is not canonical, lacks a field, has an unknown field, or has an unknown type.
     """
-    document, is_plain = _decode_json(entry)
-    envelope = {name: document[name] for name in _ENVELOPE}
-    content = {name: value for name, value in document.items() if name not in _ENVELOPE}
-    subject = f"leaf {envelope['index']!r} of {envelope['pool']!r}"
+    content, is_plain = _decode_json(entry)
+    kind, pool, index, time = (content.pop(name) for name in _ENVELOPE)
     try:
-        leaf = Leaf(
-            pool=str(envelope["pool"]),
-            index=int(envelope["index"]),
-            time=_time(envelope["time"]),
-            content=contents[envelope["type"]].model_validate(content),
-        )
+        leaf = Leaf(str(pool), int(index), _time(time), contents[kind].model_validate(content))
         # What is spelled like an entry of plain values has no others.
         is_spelled_so = is_plain and len(entry) <= MAX_ENTRY_BYTES and plainly(_document(leaf)) == entry
         is_canonical = is_spelled_so or encode(leaf).entry == entry
     except KeyError:
-        raise LedgerCorruptError(subject, f"unknown type {envelope['type']!r}") from None
+        raise LedgerCorruptError(_subject(pool, index), f"unknown type {kind!r}") from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise LedgerCorruptError(subject, f"not a {envelope['type']} entry: {error}") from None
+        raise LedgerCorruptError(_subject(pool, index), f"not a {kind} entry: {error}") from None
     if not is_canonical:
-        raise LedgerCorruptError(subject, "the entry is not in canonical form")
+        raise LedgerCorruptError(_subject(pool, index), "the entry is not in canonical form")
     return leaf
+
+
+def _subject(pool: object, index: object) -> str:
+    return f"leaf {index!r} of {pool!r}"
 
 
 _ENVELOPE: Final = ("type", "pool", "index", "time")
