@@ -66,7 +66,9 @@ def movers(now: dict[str, int], before: dict[str, int]) -> list[Move]:
 
 def amounts_of(statement: bytes) -> dict[str, int]:
     """Returns what a statement gives each collective, in minor units."""
-    return {row["collective"]: int(row["amount_minor"]) for row in rows_of(statement)}
+    header, *rows = csv.reader(io.StringIO(statement.decode()))
+    name, amount = header.index("collective"), header.index("amount_minor")
+    return {row[name]: int(row[amount]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class RegistryChange:
 
 def registry_changes(now: bytes, before: bytes) -> list[RegistryChange]:
     """Returns what changed between two registry snapshots."""
-    new, old = ({row["collective"]: row for row in rows_of(each)} for each in (now, before))
+    new, old = ({row["collective"]: row for row in rows_of(each)} for each in _without_common_lines(now, before))
     found = []
     for name in sorted(new.keys() | old.keys()):
         if name not in old or name not in new:
@@ -90,3 +92,10 @@ def registry_changes(now: bytes, before: bytes) -> list[RegistryChange]:
         fields = (field for field in new[name] if new[name][field] != old[name].get(field))
         found += [RegistryChange(name, field, old[name].get(field, ""), new[name][field]) for field in fields]
     return found
+
+
+def _without_common_lines(*tables: bytes) -> list[bytes]:
+    """Returns two tables without the lines that both have, below their headers."""
+    one, other = (table.split(b"\n") for table in tables)
+    common = set(one[1:]) & set(other[1:])
+    return [b"\n".join([header, *(line for line in lines if line not in common)]) for header, *lines in (one, other)]
