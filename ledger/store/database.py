@@ -74,6 +74,11 @@ class Work:
         """Whether a connection is in use for it."""
         return bool(self._under_way)
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was given up: who waits for another process in it looks at this."""
+        return self._given_up
+
     def give_up(self) -> None:
         """End its statements, and let it begin no other. Waits for Postgres, a few seconds at most."""
         # Under the lock: a connection that is let go of meanwhile may be another call's next.

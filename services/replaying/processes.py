@@ -15,6 +15,7 @@ from typing import Any, Final
 from audit.findings import Finding, FoundError
 from audit.weighing import BatchTotals, Summed
 from ledger.errors import StoreUnavailableError
+from ledger.store.database import work_of_call
 from ledger.usage.entries import UsageContent
 from services.forks import Forks
 from services.replaying.process import Source
@@ -24,6 +25,9 @@ PROCESSES: Final = 2
 
 APART_FROM_BYTES: Final = 8 * 2**20
 """Bodies of so much are weighed in the time that it takes to fork processes."""
+
+LOOK_SECONDS: Final = 0.5
+"""How often a replay that waits for a process looks whether its call was given up."""
 
 _KEPT_MEMORY: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -107,7 +111,7 @@ class Processes:
     """
 
     def __init__(self, start: Callable[[], list[Connection]]) -> None:
-        self._start = start
+        self._start, self._work = start, work_of_call.get()
         self._ends: list[Connection] = []
         self._bytes, self._turn = 0, 0
         self._asked: dict[Connection, deque[int]] = {}
@@ -157,6 +161,9 @@ class Processes:
 
     def _receive(self, end: Connection) -> Any:
         try:
+            while not end.poll(LOOK_SECONDS):
+                if self._work and self._work.is_given_up:
+                    raise StoreUnavailableError
             return end.recv()
         except (EOFError, OSError):
             raise StoreUnavailableError from None

@@ -19,6 +19,7 @@ from audit.weighing import Weighing
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
 from ledger.store.acts import REGISTRY
+from ledger.store.database import Work, work_of_call
 from ledger.store.objects import open_bodies
 from ledger.store.registry import pool_ref
 from ledger.usage.entries import UsageContent
@@ -144,6 +145,33 @@ def test_a_process_that_is_killed_ends_the_replay_and_not_the_next(
     assert replayed(scene, 1, replaying).finding is None
 
 
+def test_nobody_waits_for_a_process_once_the_call_is_given_up(deployment: Deployment, replaying: Replaying) -> None:
+    work, scene = Work(), settle(deployment)
+    source, content = first_batch(scene)
+    given = work_of_call.set(work)
+    with replaying.weighing(source) as weighing:
+        work_of_call.reset(given)
+        assert weighing.begin(FIRST_BATCH, content)
+        for process in forked():
+            os.kill(process, signal.SIGSTOP)
+        waited = weighing.begin(FIRST_BATCH, content)
+        assert waited is not None
+        work.give_up()
+        with pytest.raises(StoreUnavailableError):
+            waited()
+        for process in forked():
+            os.kill(process, signal.SIGKILL)
+
+
+def first_batch(scene: Scene) -> tuple[Source, UsageContent]:
+    """Where its body is, and what its leaf says of it."""
+    parts = scene.deployment.running.parts
+    with parts.database.reading() as connection:
+        source = Source(parts.database.address, pool_ref(connection, POOL), "")
+    (encoded,) = StoredLog(parts.database, source.pool, parts.bodies).leaves(FIRST_BATCH, FIRST_BATCH + 1)
+    return source, decode(encoded.entry, {UsageContent.type: UsageContent}).content
+
+
 def forked() -> list[int]:
     """The processes of replays, which are children of a child of this one."""
     parents = {}
@@ -162,12 +190,7 @@ def forked() -> list[int]:
 def test_processes_end_with_their_replay_and_one_replay_has_them_at_a_time(
     deployment: Deployment, replaying: Replaying
 ) -> None:
-    scene = settle(deployment)
-    parts = scene.deployment.running.parts
-    with parts.database.reading() as connection:
-        source = Source(parts.database.address, pool_ref(connection, POOL), "")
-    (encoded,) = StoredLog(parts.database, source.pool, parts.bodies).leaves(FIRST_BATCH, FIRST_BATCH + 1)
-    content = decode(encoded.entry, {UsageContent.type: UsageContent}).content
+    source, content = first_batch(settle(deployment))
     with replaying.weighing(source) as first, replaying.weighing(source) as second:
         waited = first.begin(FIRST_BATCH, content)
         assert waited is not None
