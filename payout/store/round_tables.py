@@ -8,11 +8,9 @@ commits to.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
-from threading import Lock
 from typing import Final, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -20,6 +18,7 @@ import sqlalchemy as sa
 from ledger.errors import LedgerCorruptError
 from ledger.store import log
 from ledger.store.database import driver_connection
+from ledger.store.kept import Kept
 from ledger.store.log import PoolRef
 from payout.statement import lines_of, page_of_lines
 
@@ -82,32 +81,8 @@ class Own(NamedTuple):
     table: bytes
 
 
-class _Indexes:
-    """The indexes of the tables that were asked for last. One follows from its table's hash, so none is ever stale."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, _Index] = OrderedDict()
-        self._lock = Lock()
-        self._blocks = 0
-
-    def find(self, digest: bytes) -> _Index | None:
-        with self._lock:
-            if digest in self._kept:
-                self._kept.move_to_end(digest)
-            return self._kept.get(digest)
-
-    def keep(self, digest: bytes, index: _Index) -> None:
-        with self._lock:
-            if digest in self._kept:
-                return
-            self._kept[digest] = index
-            self._blocks += len(index.blocks) + 1
-            while self._blocks > MAX_KEPT_BLOCKS and len(self._kept) > 1:
-                _, dropped = self._kept.popitem(last=False)
-                self._blocks -= len(dropped.blocks) + 1
-
-
-_INDEXES: Final = _Indexes()
+_INDEXES: Final = Kept[_Index](MAX_KEPT_BLOCKS, lambda index: 1 + len(index.blocks))
+"""By the table's hash, so that none is ever stale."""
 
 
 def page_of_table(connection: sa.Connection, pool: PoolRef, digest: bytes, after: int, limit: int) -> bytes:

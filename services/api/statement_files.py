@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -27,6 +25,7 @@ from ledger.store import checkpoints, key_changes, log, methods, proofs
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
 from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.kept import Kept
 from ledger.store.log import PoolRef
 from payout.adjustments import account_of
 from payout.dossiers import (
@@ -81,8 +80,7 @@ class StatementFiles:
     """Makes statement files. The trees of the rounds that were asked for last are kept."""
 
     def __init__(self) -> None:
-        self._trees: OrderedDict[str, _Tree] = OrderedDict()
-        self._lock = Lock()
+        self._trees = Kept[_Tree](MAX_KEPT_LINES, lambda tree: len(tree.leaves) // HASH_BYTES)
 
     def make(self, connection: sa.Connection, pool: PoolRef, number: int, collective: str) -> StatementFile:
         """Returns the file of a collective's line.
@@ -119,10 +117,8 @@ class StatementFiles:
         )
 
     def _tree(self, content: RoundContent, figures: Figures, bodies: _Bodies) -> _Tree:
-        with self._lock:
-            if (known := self._trees.get(content.statement_root)) is not None:
-                self._trees.move_to_end(content.statement_root)
-                return known
+        if (known := self._trees.find(content.statement_root)) is not None:
+            return known
         lines = parse_statement(bodies.read(content.statement_sha256))
         collectives = parse_registry(bodies.read(content.registry_sha256))
         dossiers = render_dossiers(figures, lines, collectives, bodies.read(content.weights_sha256))
@@ -130,14 +126,8 @@ class StatementFiles:
         made = _Tree.over(shared_part(figures, lines, collectives), leaves)
         if root(made.subtrees).hex() != content.statement_root:
             raise LedgerCorruptError(f"round {content.number}", "does not commit to the dossiers of its statement")
-        with self._lock:
-            self._trees[content.statement_root] = made
-            while len(self._trees) > 1 and self._kept() > MAX_KEPT_LINES:
-                self._trees.popitem(last=False)
+        self._trees.keep(content.statement_root, made)
         return made
-
-    def _kept(self) -> int:
-        return sum(len(tree.leaves) for tree in self._trees.values()) // HASH_BYTES
 
 
 @dataclass(frozen=True, slots=True)

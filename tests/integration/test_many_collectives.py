@@ -17,6 +17,7 @@ from audit.statement_check import check_statement
 from ledger.errors import LedgerCorruptError
 from ledger.log.note_keys import SigningKey
 from ledger.store.database import Database
+from ledger.store.kept import Kept
 from ledger.store.registry import pool_ref
 from moiety import Collective, NotFoundError, Policy
 from moiety.v1 import rounds_pb2 as pb
@@ -115,7 +116,7 @@ def test_a_collective_sees_its_own_lines_alone_of_tables_with_many_blocks(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(round_tables, "BLOCK_BYTES", 512)
-    monkeypatch.setattr(round_tables, "_INDEXES", round_tables._Indexes())
+    monkeypatch.setattr(round_tables, "_INDEXES", Kept[round_tables._Index](9))
     parts = scene.deployment.running.parts
     Signer(parts.database, parts.clock, KEY, CheckpointFolder(tmp_path)).run_once()
     whole, tables = scene.allocations(1), [scene.operator.get_statement(POOL, 1, part=part) for part in PARTS]

