@@ -16,6 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from ledger.errors import BusyError, LedgerCorruptError, LostRaceError, StateError, StoreUnavailableError
+from ledger.store.sending import Connection
 
 SERVICE_ROLE: Final = "moiety_app"
 """The database role that the service takes on every connection. Migrations create it and grant its rights."""
@@ -334,6 +335,7 @@ def _engine(
         },
         **options,
     )
+    sa.event.listen(engine, "do_connect", lambda _, __, args, options: Connection.connect(*args, **options))
     if role:
         sa.event.listen(engine, "connect", _require_promised(role, pooler=pooler))
     if pooler:

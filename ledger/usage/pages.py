@@ -22,10 +22,10 @@ EventIds = npt.NDArray[np.void]
 IDS_MIN: Final = 16
 """Fewer ids are not worth a page."""
 
-IDS_MAX: Final = 256
+IDS_MAX: Final = 512
 
-BYTES_MAX: Final = 1_936
-"""What the ids of a page may take: four pages, with what else is in their rows, then fill a block of Postgres."""
+BYTES_MAX: Final = 3_984
+"""What the ids of a page may take: two pages, with what else is in their rows, then fill a block of Postgres."""
 
 SPAN_BITS_MAX: Final = 108
 """The last id of a page is less than 2^108 after the first: three days of UUIDv7. Random ids never are."""
