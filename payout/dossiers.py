@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -211,10 +212,23 @@ def statement_leaf(salt: bytes, dossier: bytes) -> bytes:
 
 def statement_leaves(round_salt: bytes, lines: Sequence[Line], dossiers: Iterable[bytes]) -> list[bytes]:
     """Returns the hashes of all leaves of a statement tree, in order."""
-    return [
-        statement_leaf(line_salt(round_salt, line.collective), dossier)
-        for line, dossier in zip(lines, dossiers, strict=True)
-    ]
+    salts = _line_salts(round_salt, lines)
+    return [statement_leaf(salt, dossier) for salt, dossier in zip(salts, dossiers, strict=True)]
+
+
+def _line_salts(round_salt: bytes, lines: Iterable[Line]) -> Iterator[bytes]:
+    """Yields the salt of each line, in less than half of the time: what all of them begin with is hashed once.
+
+    Source: RFC 2104, section 2 and, for this use of it, section 4.
+    """
+    size = sha256().block_size
+    key = (sha256(round_salt).digest() if len(round_salt) > size else round_salt).ljust(size, b"\0")
+    inner, outer = (sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+    for line in lines:
+        first, second = inner.copy(), outer.copy()
+        first.update(line.collective.encode())
+        second.update(first.digest())
+        yield second.digest()
 
 
 def _line(line: Line) -> str:

@@ -64,6 +64,17 @@ def test_a_round_commits_to_each_of_its_dossiers() -> None:
         verify_inclusion(leaf, position, len(lines), inclusion_proof(position, leaves), root(leaves))
 
 
+@pytest.mark.parametrize("size", [0, 1, 32, 63, 64, 65, 200])
+def test_the_salts_of_all_lines_are_those_of_each(size: int) -> None:
+    """Whatever the salt's length: a log that is verified may have another one than ours."""
+    log, content, dossiers = a_round(Policy())
+    salt = bytes(range(size))
+    lines = parse_statement(log.bodies[bytes.fromhex(content.statement_sha256)])
+    assert statement_leaves(salt, lines, dossiers) == [
+        statement_leaf(line_salt(salt, line.collective), dossier) for line, dossier in zip(lines, dossiers, strict=True)
+    ]
+
+
 def test_a_dossier_does_not_change_when_the_registry_grows_before_the_round_is_logged() -> None:
     """A round that is calculated while others are registered is logged with a later size of the registry's log."""
     _, content, dossiers = a_round(Policy())
