@@ -40,6 +40,9 @@ class Spill(Protocol):
     def read(self, part: int, chunk_bytes: int) -> Iterator[bytes | bytearray]:
         """Yields a part again, in pieces of this many bytes and a shorter last one. Threads may read."""
 
+    def at(self, begin: int, size: int) -> bytes:
+        """Returns bytes of the only part."""
+
 
 class Partitions:
     """Takes in records, and gives them back by part.
@@ -133,10 +136,7 @@ class InOrder:
         self._waiting.append(records)
         self._waiting_count += len(records)
         if self._waiting_count >= SPILLED_RECORDS:
-            self._spill = self._spill or self._new_spill()
-            data = np.concatenate(self._waiting).view(np.uint8).data
-            self._spill.append(data, [len(data)])
-            self._waiting, self._waiting_count = [], 0
+            self._flush()
 
     def read(self) -> Iterator[Records]:
         """Yields what was taken in, a piece at a time."""
@@ -144,6 +144,20 @@ class InOrder:
             for data in self._spill.read(0, SPILLED_RECORDS * self._dtype.itemsize):
                 yield np.frombuffer(data, self._dtype)
         yield from self._waiting
+
+    def at(self, begin: int, count: int) -> Records:
+        """Returns so many records from the one with this number on; after the first time no more may be added."""
+        if self._waiting:
+            self._flush()
+        size = self._dtype.itemsize
+        assert self._spill is not None  # noqa: S101  # there are records
+        return np.frombuffer(self._spill.at(begin * size, count * size), self._dtype)
+
+    def _flush(self) -> None:
+        self._spill = self._spill or self._new_spill()
+        data = np.concatenate(self._waiting).view(np.uint8).data
+        self._spill.append(data, [len(data)])
+        self._waiting, self._waiting_count = [], 0
 
 
 def hashed(records: Records, salt: int) -> UInt64Array:

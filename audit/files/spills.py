@@ -47,6 +47,13 @@ class DiskSpill:
         if chunk:
             yield chunk
 
+    def at(self, begin: int, size: int) -> bytes:
+        """Returns bytes of the only part. Threads may read."""
+        found = os.pread(self._file, size, begin)
+        if len(found) != size:
+            raise OSError(f"a temporary file ended at {begin + len(found)} and not at {begin + size}")
+        return found
+
 
 class SpillFolder:
     """A temporary folder for spills. Leaving it deletes the folder and everything in it."""

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
-import psycopg
 import sqlalchemy as sa
-from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGconn
 
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
+from audit.fsck.copied import EventRows, copied_events
+from audit.fsck.logged import LoggedEvents
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import Row, add_extra
 from audit.means import Means
 from ledger.store import tables as lt
-from ledger.store.database import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds, Page, ascending, known_among, unpacked
 
@@ -40,6 +36,7 @@ class StoredEvents:
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
         self._pages = NumberedRows(connection, pool_id, lt.claim_page)
         self._claims = Claims(means.new_spill, means.salt, means.submit)
+        self._logged = LoggedEvents(means.new_spill)
         self._batches = _Batches()
         self._unchecked = array("q")
         self._orphans: list[Row] = []
@@ -53,7 +50,8 @@ class StoredEvents:
             rows = [] if number is None else self._pages.take(number)
             self._report.count(lt.claim_page.name, len(rows))
             rest = self._without_pages(rows, ids, platform_id)
-            self._claims.add(LOGGED, platform_id, rest, leaf_index)
+            if not self._logged.takes(leaf_index, platform_id, rest, number):
+                self._claims.add(LOGGED, platform_id, rest, leaf_index)
         self._batches.add(leaf_index, number, len(rest), whole=len(rest) == len(ids))
 
     def skip(self, number: int) -> None:
@@ -67,9 +65,13 @@ class StoredEvents:
         that no other batch has, and its weights are not under its row's number either, which `weightless` says.
         """
         self._take_orphans()
-        for platform_ids, ids, numbers in copied_events(self._connection, self._pool_id):
-            self._report.count(lt.event.name, len(ids))
-            self._claims.add(ROW, platform_ids, ids, numbers)
+        for rows in copied_events(self._connection, self._pool_id):
+            self._report.count(lt.event.name, len(rows.ids))
+            self._add_rows(self._logged.without_found(rows))
+        kept, unfound = self._logged.rest()
+        self._add_rows(kept)
+        for batch in unfound:
+            self._claims.add(LOGGED, batch.platform_id, batch.ids, batch.leaf_index)
         expected = self._batches.numbers()
         tally = _Tally()
         for matched in self._claims.matched():
@@ -79,6 +81,9 @@ class StoredEvents:
         if tally.found or self._orphans:
             self._report_all(set(agreed.values()))
         return agreed
+
+    def _add_rows(self, rows: EventRows) -> None:
+        self._claims.add(ROW, rows.platforms, rows.ids, rows.numbers)
 
     def _take_orphans(self) -> None:
         """Take in the pages that no batch has: a batch whose row has a wrong number may have had them."""
@@ -236,70 +241,6 @@ class _Batches:
         """Take these for the numbers of their batches."""
         for place, leaf in enumerate(self._leaves if agreed else ()):
             self._numbers[place] = agreed.get(leaf, self._numbers[place])
-
-
-_COPIED: Final = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("platform_bytes", ">i4"), ("platform", ">i4"),
-        ("id_bytes", ">i4"), ("id", "V16"),
-        ("number_bytes", ">i4"), ("number", ">i8"),
-    ]
-)  # fmt: skip
-"""A row of `event` in Postgres' binary format of COPY; none of its columns may be null."""
-
-_COPY_HEADER_BYTES: Final = 19
-_COPIED_AT_ONCE: Final = 2**18 * _COPIED.itemsize
-
-
-def copied_events(connection: sa.Connection, pool_id: int) -> Iterator[tuple[Int64Array, EventIds, Int64Array]]:
-    """Yields a pool's rows of `event`, some hundred thousand at a time: platforms' numbers, ids, batches' numbers."""
-    query = f"SELECT platform_id, event_id, batch_number FROM event WHERE pool_id = {int(pool_id)}"  # noqa: S608  # a number
-    copying = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
-    waiting = bytearray()
-    for some in _copied(driver_connection(connection).pgconn, copying):
-        waiting += some
-        yield _rows_in(waiting)
-
-
-def _copied(connection: PGconn, statement: str) -> Iterator[bytearray]:
-    """Yields what a COPY sends, some hundred thousand rows at a time.
-
-    Straight from libpq, which gives a row at a time: psycopg's own way takes more than twice as long for each.
-
-    Raises:
-        psycopg.Error: Postgres ends the COPY with an error.
-    """
-    begun, is_over = connection.exec_(statement.encode()), False
-    next_row = connection.get_copy_data
-    try:
-        size = 0 if begun.status == ExecStatus.COPY_OUT else -1
-        while size >= 0:
-            read = bytearray()
-            while len(read) < _COPIED_AT_ONCE:
-                size, row = next_row(0)
-                if size < 0:
-                    break
-                read += row
-            yield read
-        results = [begun, *iter(connection.get_result, None)]
-        is_over = True
-    finally:
-        if not is_over:  # nobody reads the rest, and no other statement could be sent before it
-            connection.finish()
-    for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
-
-
-def _rows_in(waiting: bytearray) -> tuple[Int64Array, EventIds, Int64Array]:
-    """Take the whole rows out of what was read. The header is longer than no row and starts like none."""
-    start = _COPY_HEADER_BYTES if waiting[:4] == b"PGCO" else 0
-    rows = (len(waiting) - start) // _COPIED.itemsize
-    end = start + rows * _COPIED.itemsize
-    found: npt.NDArray[Any] = np.frombuffer(bytes(waiting[start:end]), dtype=_COPIED)
-    del waiting[:end]
-    return found["platform"].astype(np.int64), np.ascontiguousarray(found["id"]), found["number"].astype(np.int64)
 
 
 def _are_pages_of(rows: Sequence[Row], ids: EventIds, platform_id: int) -> bool:

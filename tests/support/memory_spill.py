@@ -20,3 +20,6 @@ class MemorySpill:
         data = bytes(self._parts[part])
         for at in range(0, len(data), chunk_bytes):
             yield data[at : at + chunk_bytes]
+
+    def at(self, begin: int, size: int) -> bytes:
+        return bytes(self._parts[0][begin : begin + size])
