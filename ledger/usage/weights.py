@@ -36,6 +36,7 @@ class ModeWeights:
         count: (c,) events that name each.
         low: (c,) the lower LIMB_BITS bits of each weight.
         high: (c,) what is above them.
+        unattributed: what of the events' units nobody has.
     """
 
     events: int
@@ -44,13 +45,17 @@ class ModeWeights:
     low: Int64Array
     high: Int64Array
     unattributed: int
+    known_attributed: int | None = None
+    """What `attributed` returns, where it was summed before."""
 
     def at(self, index: Int64Array) -> ModeWeights:
         """The same weights of the collectives at another index, (c,)."""
-        return ModeWeights(self.events, index, self.count, self.low, self.high, self.unattributed)
+        return replace(self, index=index)
 
     def attributed(self) -> int:
         """The sum over all collectives, exact."""
+        if self.known_attributed is not None:
+            return self.known_attributed
         if not len(self.low):
             return 0
         return _sum_limbs(self.low) + (_sum_limbs(self.high) << LIMB_BITS)
@@ -147,8 +152,8 @@ def _mode_weights(
         own_count, own_low, own_high = own_count[present], own_low[present], own_high[present]
     found = ModeWeights(int(np.count_nonzero(counted)), present, own_count, own_low, own_high, 0)
     # Each unit is attributed to someone or to nobody; 65,536 times 10^9 units fit.
-    units = int((batch.units * counted).sum())
-    return replace(found, unattributed=units * NANO - found.attributed())
+    units, attributed = int((batch.units * counted).sum()), found.attributed()
+    return replace(found, unattributed=units * NANO - attributed, known_attributed=attributed)
 
 
 def _grouped_sums(

@@ -57,6 +57,7 @@ class _Part(NamedTuple):
     events: int
     collectives: int
     unattributed: int
+    attributed: int
 
 
 class _Weighed(NamedTuple):
@@ -114,7 +115,7 @@ class Weighers:
         by_month: dict[int, dict[int, ModeWeights]] = {}
         for part in said.parts:
             index, count, low, high = (arrays.take("<i8", part.collectives) for _ in range(4))
-            of_mode = ModeWeights(part.events, numbers[index], count, low, high, part.unattributed)
+            of_mode = ModeWeights(part.events, numbers[index], count, low, high, part.unattributed, part.attributed)
             by_month.setdefault(part.month, {})[part.mode] = of_mode
         accepted = arrays.take("?", said.events)
         return WeighedBatch(
@@ -290,7 +291,7 @@ class _Weigher:
         for month, by_mode in found.weights.by_month.items():
             for mode, part in by_mode.items():
                 arrays += [numbers[part.index], part.count, part.low, part.high]
-                parts.append(_Part(month, mode, part.events, len(part.index), part.unattributed))
+                parts.append(_Part(month, mode, part.events, len(part.index), part.unattributed, part.attributed()))
         arrays.append(found.accepted)
         data = self._put(arrays, begin + AREA_BYTES)
         return _Weighed(data, len(found), found.share_count, len(found.named), parts, new_names)
