@@ -35,6 +35,20 @@ class Connection(psycopg.Connection[Any]):
         return super().wait(_rest(self.pgconn, gen, wanted), *args, **kwargs)
 
 
+def drain(connection: psycopg.Connection[Any]) -> None:
+    """Wait until everything is written, which else is waited for with the next answer.
+
+    Raises:
+        psycopg.OperationalError: the connection is lost.
+    """
+    connection.wait(_drained(connection.pgconn))
+
+
+def _drained(pgconn: PGconn) -> PQGen[None]:
+    while pgconn.flush():
+        yield Wait.RW
+
+
 def _rest(pgconn: PGconn, gen: PQGen[RV], wanted: Wait) -> PQGen[RV]:
     """The rest of a generator that has begun, and waits for something.
 

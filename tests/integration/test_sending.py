@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ledger.store.database import Database, driver_connection
-from ledger.store.sending import Connection
+from ledger.store.sending import Connection, drain
 from tests.support.deployment import Deployment
 
 BODY: Final = bytes(range(256)) * 2**14
@@ -52,6 +52,17 @@ def test_more_than_the_socket_takes_may_go_both_ways_at_the_same_time(connection
             put(connection, place)
         assert [one.fetchone() for one in read] == [(BODY,)] * 8
     assert len(kept(connection)) == 5
+
+
+def test_a_connection_that_is_drained_has_nothing_left_to_write(connection: psycopg.Connection[Any]) -> None:
+    with connection.pipeline():
+        put(connection, 0)
+        assert connection.pgconn.flush() == 1
+        drain(connection)
+        assert connection.pgconn.flush() == 0
+        put(connection, 1)
+        connection.commit()
+    assert len(kept(connection)) == 2
 
 
 def test_what_is_copied_in_arrives(connection: psycopg.Connection[Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,8 +17,10 @@ from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import registry
 from ledger.store import tables as t
+from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
+from ledger.store.sending import drain
 from ledger.store.usage.claims import EventClaim, ascending
 from ledger.store.usage.closing import require_events_kept
 from ledger.store.usage.pages import find_numbers
@@ -26,6 +28,9 @@ from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.methods import Method
 from ledger.usage.weights import BatchWeights, pack
+
+BODY_BYTES_AT_ONCE: Final = 2**20
+"""Written to a connection before it is waited for until they are sent: its buffer stays as large as it ever was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +163,6 @@ def put_contents(
     )
     put_rows(
         connection,
-        t.body,
-        pool.pool_id,
-        {"sha256": byteas([digest for digest, _ in kept]), "bytes": byteas([body for _, body in kept])},
-        unless_there=True,
-    )
-    put_rows(
-        connection,
         t.batch_weights,
         pool.pool_id,
         {
@@ -178,6 +176,29 @@ def put_contents(
             "packed": byteas([pack(of_mode, new.collective_numbers) for new, _, _, of_mode in rows]),
         },
     )
+    _put_bodies(connection, pool, kept)
+
+
+def _put_bodies(connection: sa.Connection, pool: PoolRef, kept: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write bodies, each with its hash, unless they exist already: small ones together."""
+    parts: list[list[tuple[bytes, bytes]]] = []
+    left = 0
+    for each in kept:
+        left -= len(each[1])
+        if left < 0:
+            parts.append([])
+            left = BODY_BYTES_AT_ONCE - len(each[1])
+        parts[-1].append(each)
+    for place, part in enumerate(parts):
+        if place:
+            drain(driver_connection(connection))
+        put_rows(
+            connection,
+            t.body,
+            pool.pool_id,
+            {"sha256": byteas([digest for digest, _ in part]), "bytes": byteas([body for _, body in part])},
+            unless_there=True,
+        )
 
 
 def put_batches(

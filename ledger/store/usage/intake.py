@@ -262,8 +262,8 @@ class UsageStore:
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         used = {(each.method, each.membership_version) for each in group}
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
-            batches.put_contents(connection, pool, weights, bodies, rows)
             pages.put_pages(connection, pool, looked)
+            batches.put_contents(connection, pool, weights, bodies, rows)
             leaves, now = log.append_now(connection, pool, contents, ask=partial(look_again, connection, pool, looked))
             admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))
             for method, membership_version in used:
