@@ -443,9 +443,14 @@ def test_a_call_whose_caller_stopped_waiting_is_recorded_once_all_the_same(
 ) -> None:
     (request,) = append_requests(1, 50)
     with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
-        asked = wire.open(APPEND, [request])
-        with stopped_halfway(owner, lambda: threads.submit(refused, lambda: list(asked))) as call:
-            asked.cancel()
+        opened: list[Any] = []
+
+        def ask() -> Future[Any]:
+            opened.append(wire.open(APPEND, [request]))
+            return threads.submit(refused, lambda: list(opened[0]))
+
+        with stopped_halfway(owner, ask) as call:
+            opened[0].cancel()
             assert call.result().code is grpc.StatusCode.CANCELLED
         wait_until(lambda: row_counts(owner)["batch"] == 1)
         (answer,) = wire.call(APPEND, request)
