@@ -30,27 +30,28 @@ def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     Where ids ascend, both read the same: bodies, and ids and weights that follow from them. Random ids have a row each
     besides.
     """
-    return [
-        _measured(stage, runs, "fsck", "ids in order", Workload(batches=batches, ids=uuid7_ids), FSCK_MUST),
-        _measured(stage, runs, "fsck-random", "random ids", Workload(batches=batches), FSCK_RANDOM_MUST),
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        ordered, random = Workload(batches=batches, ids=uuid7_ids), Workload(batches=batches)
+        return [
+            _measured(stage, runs, Path(folder), "fsck", "ids in order", ordered, FSCK_MUST),
+            _measured(stage, runs, Path(folder), "fsck-random", "random ids", random, FSCK_RANDOM_MUST),
+        ]
 
 
-def _measured(stage: Stage, runs: int, name: str, ids: str, workload: Workload, must: float) -> Figure:
+def _measured(stage: Stage, runs: int, folder: Path, name: str, ids: str, workload: Workload, must: float) -> Figure:
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
     append_usage([Stream(stage.address, pool, key)], workload.tables())
     with Client(stage.address, key) as platform:
         platform.report_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
     stage.operator.calculate_round(pool, request_id="round")
-    with tempfile.TemporaryDirectory() as folder:
-        Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder) / "kept")).run_once()
-        bundle = Path(folder) / "bundle.tar"
-        _seconds(stage, "bundle", pool, str(bundle))
-        stage.settle()
-        checked, verified = [], []
-        for _ in range(runs):
-            checked.append(_seconds(stage, "db", "fsck", pool))
-            verified.append(_seconds(stage, "verify", str(bundle), "--key", str(KEY.verifier_key)))
+    Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(folder / "kept")).run_once()
+    bundle = folder / f"{name}.tar"
+    _seconds(stage, "bundle", pool, str(bundle))
+    stage.settle()
+    checked, verified = [], []
+    for _ in range(runs):
+        checked.append(_seconds(stage, "db", "fsck", pool))
+        verified.append(_seconds(stage, "verify", str(bundle), "--key", str(KEY.verifier_key)))
     what = f"check the database of {workload.events:,} events in {workload.batches} batches (`moiety db fsck`), {ids}"
     against = "`moiety verify` of the same log's bundle"
     return Figure(name, what, against, "s", checked, verified, must, 1.0, lower=True)
