@@ -1,7 +1,7 @@
 """Records of fixed size, partitioned by a hash of what identifies them, in bounded memory however many there are.
 
 Each part has all records with its hashes, in the order in which they came, and is looked at by itself. What memory has
-no room for is spilled; a part that is still too large is partitioned again. `InOrder` keeps records as they came.
+no room for is spilled; a part that is still too large is partitioned again. `Spooled` keeps records as they came.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Partitions:
         spill.append(ordered.view(np.uint8).data, ends.tolist())
 
 
-class InOrder:
+class Spooled:
     """Takes in records of `dtype`, and gives them back in the order in which they came, however many there are."""
 
     def __init__(self, new_spill: Callable[[], Spill], dtype: np.dtype[Any]) -> None:

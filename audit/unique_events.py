@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import InOrder, Partitions, Records, Spill, hash_of, hashed
+from audit.partitions import Partitions, Records, Spill, Spooled, hash_of, hashed
 from ledger.usage.batch import BoolArray, EventIds, Int64Array
 from ledger.usage.repeats import UInt64Array, repeated_places
 from ledger.work import Submit, at_once
@@ -75,13 +75,13 @@ class UniqueEvents:
     records: int = 0
     _platforms: dict[str, int] = field(default_factory=dict)
     _runs: _Runs = field(default_factory=_Runs)
-    _ids: InOrder = field(init=False)
-    _accepted: InOrder = field(init=False)
+    _ids: Spooled = field(init=False)
+    _accepted: Spooled = field(init=False)
     _hashes: Partitions = field(init=False)
     """Of every event once, and of one that was left out twice, as its first occurrence must be looked at."""
 
     def __post_init__(self) -> None:
-        self._ids, self._accepted = InOrder(self.new_spill, _ID), InOrder(self.new_spill, np.dtype("?"))
+        self._ids, self._accepted = Spooled(self.new_spill, _ID), Spooled(self.new_spill, np.dtype("?"))
         self._hashes = Partitions(self.new_spill, _HASH, _itself, self.submit)
 
     def add(self, platform: str, leaf_index: int, event_ids: EventIds, accepted: BoolArray) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from audit.fsck.copied import EventRows
-from audit.partitions import InOrder, Spill
+from audit.partitions import Spill, Spooled
 from ledger.usage.batch import Int64Array
 from ledger.usage.pages import EventIds, ascending
 
@@ -39,7 +39,7 @@ class LoggedEvents:
     """Takes in batches, then rows, and says what is left of both."""
 
     def __init__(self, new_spill: Callable[[], Spill]) -> None:
-        self._ids = InOrder(new_spill, np.dtype("V16"))
+        self._ids = Spooled(new_spill, np.dtype("V16"))
         self._count = 0
         self._starts, self._leaves, self._platforms, self._numbers = (array("q") for _ in range(4))
         self._carried = _NONE

@@ -11,7 +11,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import islice
 from mmap import mmap
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from audit.batch_check import WeighedBatch, weighed_batch
 from audit.findings import Finding, FoundError
+from audit.weighing import CollectiveNumbers
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent
 from ledger.usage.reading import Reading
@@ -128,15 +129,13 @@ class _Names:
 
     def __init__(self) -> None:
         self.all: list[str] = []
-        self._places: dict[str, int] = {}
+        self._numbers = CollectiveNumbers()
 
     def places_of(self, names: Sequence[str]) -> Int64Array:
         """Returns the places of names, (n,); new ones are added at the end."""
-        for name in names:
-            if name not in self._places:
-                self._places[name] = len(self.all)
-                self.all.append(name)
-        return np.array([self._places[name] for name in names], dtype=np.int64)
+        places = self._numbers.numbered(names, np.arange(len(names)))
+        self.all += islice(self._numbers.of, len(self.all), None)
+        return places
 
 
 def _raising(error: FoundError) -> Callable[[], WeighedBatch]:
@@ -272,8 +271,7 @@ class _Weigher:
     def __init__(self, memory: mmap) -> None:
         self._memory = memory
         self._reading = Reading()
-        self._numbers: dict[str, int] = {}
-        self._last: tuple[Sequence[str], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+        self._numbers = CollectiveNumbers()
 
     def weigh(self, asked: _Asked) -> _Weighed | Finding:
         self._reading = asked.reading or self._reading
@@ -283,9 +281,9 @@ class _Weigher:
             found = weighed_batch(lambda: body, asked.leaf_index, asked.content, self._reading)
         except FoundError as error:
             return error.finding
-        before = len(self._numbers)
-        numbers = self._numbers_of(found.names)
-        new_names = list(self._numbers)[before:] if len(self._numbers) > before else []
+        before = len(self._numbers.of)
+        numbers = self._numbers.numbered(found.names, np.arange(len(found.names)))
+        new_names = list(islice(self._numbers.of, before, None)) if len(self._numbers.of) > before else []
         arrays: list[npt.NDArray[Any]] = [np.ascontiguousarray(found.event_ids), numbers[found.named]]
         parts = []
         for month, by_mode in found.weights.by_month.items():
@@ -304,12 +302,3 @@ class _Weigher:
             self._memory[begin : begin + array.nbytes] = array.view(np.uint8).data
             begin += array.nbytes
         return size
-
-    def _numbers_of(self, names: Sequence[str]) -> Int64Array:
-        """Returns the numbers of names, (n,); new ones get the next. Batches mostly name the same ones."""
-        if names is not self._last[0]:
-            numbers = np.fromiter(map(self._numbers.get, names, repeat(-1)), dtype=np.int64, count=len(names))
-            for place in np.flatnonzero(numbers < 0).tolist():
-                numbers[place] = self._numbers.setdefault(names[place], len(self._numbers))
-            self._last = names, numbers
-        return self._last[1]

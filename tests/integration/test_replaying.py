@@ -30,6 +30,7 @@ from services.replaying.process import Source
 from services.replaying.processes import Processes, Replaying
 from tests.support.books import execute
 from tests.support.deployment import Deployment
+from tests.support.pool_log import verdict_of
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
 FIRST_BATCH: Final = 3
@@ -77,13 +78,7 @@ def replayed(scene: Scene, number: int, replaying: Replaying | None) -> Verdict:
             source = Source(parts.database.address, pool, scene.deployment.settings.bodies_url)
             weighing = stack.enter_context(replaying.weighing(source))
         registry = StoredLog(parts.database, REGISTRY, parts.bodies)
-        steps = replay_round(log, registry, round_leaf(scene, number), weighing=weighing)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                verdict: Verdict = end.value
-                return verdict
+        return verdict_of(replay_round(log, registry, round_leaf(scene, number), weighing=weighing))
 
 
 def round_leaf(scene: Scene, number: int) -> int:

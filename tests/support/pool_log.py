@@ -168,22 +168,13 @@ class PoolLog:
 
     def replay(self, round_leaf: int) -> Verdict:
         """The verdict at the end of a replay, which is the same where the work on batches is put off or done apart."""
-        verdict = self._replayed(replay_round(self, self.registry, round_leaf))
-        put_off = self._replayed(replay_round(self, self.registry, round_leaf, submit=lambda work: work, ahead=3))
+        verdict = verdict_of(replay_round(self, self.registry, round_leaf))
+        put_off = verdict_of(replay_round(self, self.registry, round_leaf, submit=lambda work: work, ahead=3))
         assert put_off.finding == verdict.finding
-        apart = self._replayed(replay_round(self, self.registry, round_leaf, weighing=WeighedApart(self)))
+        apart = verdict_of(replay_round(self, self.registry, round_leaf, weighing=WeighedApart(self)))
         assert apart.finding == verdict.finding
         assert apart.finding is not None or apart == verdict
         return verdict
-
-    @staticmethod
-    def _replayed(steps: Generator[Progress, None, Verdict]) -> Verdict:
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                verdict: Verdict = end.value
-                return verdict
 
     # What is there.
 
@@ -835,3 +826,13 @@ def unattributed(events: Sequence[Event]) -> int:
 def totals(events: Sequence[Event], mode: int) -> ModeTotals:
     some = [event for event in events if event.mode == mode]
     return ModeTotals(events=len(some), attributed=sum(attributed(some).values()), unattributed=unattributed(some))
+
+
+def verdict_of(steps: Generator[Progress, None, Verdict]) -> Verdict:
+    """Returns what a replay finds at its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
