@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -55,6 +56,20 @@ from payout.store.reversals import require_covered
 from payout.store.round_tables import lines_of_table
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """What a posting follows from besides its round: the policy, the statement's lines, and what its review left.
+
+    window: when the review was, if witnesses time it; aside: the collectives whose objections were set aside, sorted.
+    """
+
+    policy: Policy
+    lines: Sequence[Line]
+    window: Window | None = None
+    aside: Sequence[str] = ()
+
 
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -118,7 +133,7 @@ class Settlement:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
             schedule = pools.get_schedule(connection, pool)
-            if schedule.paused or rounds.open_round(connection, pool):
+            if schedule.paused or schedule.open_round:
                 return None
             due = due_fire_times(schedule, min(now, read_time(connection)))
             if due is None:
@@ -246,7 +261,7 @@ class Settlement:
                 return None
             signing.require_sound(connection, pool)
             lines, window = _lines(connection, pool, record.content), find_window(connection, pool, record, policy)
-            return self._approve_by_policy(connection, pool, record, people, now, lines, window)
+            return self._approve_by_policy(connection, pool, record, people, now, _Posted(policy, lines, window))
 
     def _rule(self, pool: PoolRef, number: int, ruling: Ruling) -> RoundRecord:
         with self._database.transaction() as connection:
@@ -263,13 +278,14 @@ class Settlement:
             people, now = begin(connection, pool)
             needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
             subject = Subject(record.leaf_index, record.hash, record.content, needed)
-            window = None
+            posted = None
             if approves:
                 policy = _policy_of(connection, pool, record.content)
                 window = review.require_reviewed(connection, pool, record, policy, now)
+                posted = _Posted(policy, lines, window, objections.set_aside(connection, pool, number))
             record_decision(connection, pool, people, subject, ruling, now)
-            if approves:
-                self._post(connection, pool, record.content, lines, now, window)
+            if posted:
+                self._post(connection, pool, record.content, now, posted)
             return rounds.get_round(connection, pool, number)
 
     def _record(
@@ -287,7 +303,7 @@ class Settlement:
         log.checked_body(connection, pool, bytes.fromhex(calculation.content.statement_sha256))
         people, now = begin(connection, pool)
         # In the log, a schedule that was paused or changed meanwhile comes before this leaf, which could not follow it.
-        if schedule is not None and pools.get_schedule(connection, pool) != schedule:
+        if schedule is not None and not pools.still_stands(connection, schedule):
             detail = "was paused or changed while the round was calculated"
             raise StateError(f"pools/{pool.name}/schedule", "SCHEDULE_CHANGED", detail)
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people)
@@ -296,10 +312,12 @@ class Settlement:
         require_covered(connection, pool, content)
         (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
-        record = rounds.get_round(connection, pool, content.number)
-        if calculation.policy.review_seconds or people.controls.needed(Kind.ROUNDS) > ONE:
+        record = RoundRecord(leaf.index, leaf.hash, now, content)
+        policy = calculation.policy
+        if policy.review_seconds or people.controls.needed(Kind.ROUNDS) > ONE:
             return record
-        return self._approve_by_policy(connection, pool, record, people, now, calculation.distribution.lines)
+        posted = _Posted(policy, calculation.distribution.lines)
+        return self._approve_by_policy(connection, pool, record, people, now, posted)
 
     def _approve_by_policy(
         self,
@@ -308,28 +326,21 @@ class Settlement:
         record: RoundRecord,
         people: People,
         now: datetime,
-        lines: Sequence[Line],
-        window: Window | None = None,
+        posted: _Posted,
     ) -> RoundRecord:
         approved = DecisionContent(
             subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
         )
-        append_decision(connection, pool, _BY_POLICY.stamp(approved, people), now)
-        self._post(connection, pool, record.content, lines, now, window)
-        return rounds.get_round(connection, pool, record.content.number)
+        decision = _BY_POLICY.stamp(approved, people)
+        append_decision(connection, pool, decision, now)
+        self._post(connection, pool, record.content, now, posted)
+        return replace(record, decision=decision, decided_at=now, posted_at=now)
 
     def _post(
-        self,
-        connection: sa.Connection,
-        pool: PoolRef,
-        content: RoundContent,
-        lines: Sequence[Line],
-        now: datetime,
-        window: Window | None,
+        self, connection: sa.Connection, pool: PoolRef, content: RoundContent, now: datetime, posted: _Posted
     ) -> None:
         require_covered(connection, pool, content)
-        aside = objections.set_aside(connection, pool, content.number)
-        recoup_ppm = _policy_of(connection, pool, content).recoup_ppm
+        lines, window, aside, recoup_ppm = posted.lines, posted.window, posted.aside, posted.policy.recoup_ppm
         transfers = posting_transfers(content, lines, frozenset(aside))
         if recoup_ppm:
             size = log.read_head(connection, pool).size
@@ -341,7 +352,7 @@ class Settlement:
             round=content.number,
             transfer_count=len(transfers),
             amount_minor=amount,
-            set_aside=aside,
+            set_aside=list(aside),
             review_began_sha256=began,
             review_ended_sha256=ended,
             recoup_ppm=recoup_ppm,

@@ -261,13 +261,13 @@ def computing(connection: sa.Connection) -> Iterator[None]:
     Postgres sees it idle meanwhile. Nothing that usage waits for may be locked: a process that hangs would keep it.
     """
     driver = driver_connection(connection)
-    (before,) = cast("tuple[str]", driver.execute(f"SHOW {_IDLE}").fetchone())
-    driver.execute(_SET, (_IDLE, _LIMITS["statement_timeout"]))
+    (before, _) = cast("tuple[str, str]", driver.execute(_EXTEND, prepare=True).fetchone())
     yield
-    driver.execute(_SET, (_IDLE, before))
+    driver.execute(_RESTORE, (before,), prepare=True)
 
 
-_SET: Final = "SELECT set_config(%s, %s, true)"
+_EXTEND: Final = f"SELECT current_setting('{_IDLE}'), set_config('{_IDLE}', '{_LIMITS['statement_timeout']}', true)"
+_RESTORE: Final = f"SELECT set_config('{_IDLE}', %s, true)"
 
 _WAITED: Final = "waited"
 """Where a connection keeps what is told how long heads were waited for."""
@@ -293,8 +293,13 @@ def clock_of(connection: sa.Connection) -> Callable[[], datetime] | None:
 
 def read_time(connection: sa.Connection) -> datetime:
     """Returns the database's time. Leaves get theirs from `ledger.store.log.lock_head`."""
-    clock = clock_of(connection)
-    return clock() if clock else connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    if clock := clock_of(connection):
+        return clock()
+    (now,) = cast("tuple[datetime]", driver_connection(connection).execute(_NOW, prepare=True).fetchone())
+    return now
+
+
+_NOW: Final = "SELECT clock_timestamp()"
 
 
 def _for_call(connection: sa.Connection, *, shared: bool = False) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
@@ -30,6 +30,7 @@ from ledger.store.acts import Effect
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.rows import Column, int4s, int8s, put_rows, texts
 
 M = TypeVar("M", PaymentContent, ReleaseContent, GrantContent)
 
@@ -68,55 +69,64 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
             there = before.get(account, 0)
             detail = f"has {there:,} minor units, fewer than the {there - amount:,} needed"
             raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
-    moved = [
-        (pool.pool_id, leaf_index, ordinal, move.from_account, move.to_account, move.amount_minor, move.purpose.value)
-        for ordinal, move in enumerate(transfers)
-    ]
-    _insert(connection, "transfer", _TRANSFER_COLUMNS, moved)
-    balances = [(pool.pool_id, account, leaf_index, amount) for account, amount in after.items()]
-    _insert(connection, "balance", _BALANCE_COLUMNS, balances)
+    at = [leaf_index]
+    moved = {
+        "leaf_index": at * len(transfers),
+        "ordinal": range(len(transfers)),
+        "from_account": [move.from_account for move in transfers],
+        "to_account": [move.to_account for move in transfers],
+        "amount_minor": [move.amount_minor for move in transfers],
+        "purpose": [move.purpose.value for move in transfers],
+    }
+    _insert(connection, pool, t.transfer, moved)
+    _insert(
+        connection, pool, t.balance, {"account": after, "leaf_index": at * len(after), "amount_minor": after.values()}
+    )
 
 
-_TRANSFER_COLUMNS: Final = (
-    "pool_id", "leaf_index", "ordinal", "from_account", "to_account", "amount_minor", "purpose",
-)  # fmt: skip
-_BALANCE_COLUMNS: Final = ("pool_id", "account", "leaf_index", "amount_minor")
+_AS_COLUMN: Final[Mapping[str, Callable[[Any], Column]]] = {
+    "leaf_index": int8s,
+    "ordinal": int4s,
+    "from_account": texts,
+    "to_account": texts,
+    "account": texts,
+    "amount_minor": lambda amounts: int8s(list(amounts)),
+    "purpose": texts,
+}
 
-_INSERTED_ROWS: Final = 100
+_INSERTED_ROWS: Final = 1_000
 """Up to this many rows an INSERT is faster; a round of many collectives has hundreds of thousands, under the lock on
 the log's head."""
 
 
-def _insert(connection: sa.Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
-    if len(rows) <= _INSERTED_ROWS:
-        connection.execute(sa.insert(t.metadata.tables[table]), [dict(zip(columns, row, strict=True)) for row in rows])
+def _insert(
+    connection: sa.Connection, pool: PoolRef, table: sa.Table, columns: Mapping[str, Collection[object]]
+) -> None:
+    if len(next(iter(columns.values()))) <= _INSERTED_ROWS:
+        put_rows(connection, table, pool.pool_id, {name: _AS_COLUMN[name](values) for name, values in columns.items()})
         return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("COPY {} (pool_id, {}) FROM STDIN").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+        for row in zip(*columns.values(), strict=True):
+            copy.write_row((pool.pool_id, *row))
 
 
 def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int) -> dict[str, int]:
     """Returns the balances of the given accounts as of a log size; an account without transfers is absent."""
-    listed = sa.func.unnest(sa.literal(list(accounts), sa.ARRAY(sa.Text)))
-    wanted = listed.table_valued("account").render_derived(name="wanted")
-    latest = (
-        sa.select(t.balance.c.amount_minor)
-        .where(
-            t.balance.c.pool_id == pool.pool_id,
-            t.balance.c.account == wanted.c.account,
-            t.balance.c.leaf_index < log_size,
-        )
-        .order_by(t.balance.c.leaf_index.desc())
-        .limit(1)
-        .lateral()
-    )
-    query = sa.select(wanted.c.account, latest.c.amount_minor).select_from(wanted.join(latest, sa.true()))
-    return dict(connection.execute(query).all())
+    asked = (texts(accounts).as_array(), pool.pool_id, log_size)
+    found = driver_connection(connection).cursor(binary=True).execute(_BALANCES, asked, prepare=True).fetchall()
+    return dict(cast("list[tuple[str, int]]", found))
 
+
+_BALANCES: Final = """
+SELECT account, amount_minor FROM unnest(%b) AS asked (account) CROSS JOIN LATERAL (
+    SELECT amount_minor FROM balance
+    WHERE balance.pool_id = %s AND balance.account = asked.account AND leaf_index < %s
+    ORDER BY leaf_index DESC LIMIT 1
+) AS latest
+"""
 
 # Raw SQL: the most frequent call, and SQLAlchemy takes longer to compile it than Postgres to run it.
 _LATEST_BALANCE: Final = """

@@ -130,12 +130,16 @@ def method_in(entry: bytes) -> Method:
 
 def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:
     """Returns the confidence, in millionths, of each (method, version) of the pool."""
-    found: dict[tuple[str, int], int] = {}
-    after = -1
-    while page := list_methods(connection, pool, after=after):
-        found.update({(method.name, method.version): method.confidence_ppm for method in page})
-        after = page[-1].leaf_index
-    return found
+    rows = driver_connection(connection).execute(_ENTRIES, (pool.pool_id,), prepare=True).fetchall()
+    methods = [method_in(entry) for (entry,) in cast("list[tuple[bytes]]", rows)]
+    return {(method.name, method.version): method.confidence_ppm for method in methods}
+
+
+# Raw SQL: every round asks for them, and SQLAlchemy takes longer to send it than Postgres to run it.
+_ENTRIES: Final = """
+SELECT entry FROM method JOIN leaf ON leaf.pool_id = method.pool_id AND leaf.leaf_index = method.leaf_index
+WHERE method.pool_id = %s ORDER BY method.leaf_index
+"""
 
 
 def _declare_method(connection: sa.Connection, pool: PoolRef, content: MethodContent, now: datetime) -> Method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import sqlalchemy as sa
@@ -208,8 +208,11 @@ def _details(collective: Collective) -> dict[str, Any]:
 
 def collective_names(connection: sa.Connection) -> dict[int, str]:
     """Returns the name of every collective by the store's number."""
-    query = sa.select(t.collective.c.collective_id, t.collective.c.name)
-    return dict(connection.execute(query).all())
+    found = driver_connection(connection).execute(_NAMES, prepare=True).fetchall()
+    return dict(cast("list[tuple[int, str]]", found))
+
+
+_NAMES: Final = "SELECT collective_id, name FROM collective"
 
 
 class NumbersChangedError(Exception):

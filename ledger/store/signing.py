@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.errors import StateError
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, log_name
+from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef, of_pools
 
 _DATABASE: Final = """
@@ -64,6 +65,9 @@ def count_unsound(connection: sa.Connection) -> tuple[int, int]:
     return refusals, others
 
 
+_FOUND: Final = "SELECT database, refusal FROM signing WHERE pool_id = %s"
+
+
 def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
     """Check that nothing found of a pool's log and of the registry's keeps rounds from being cut and posted.
 
@@ -73,14 +77,14 @@ def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
         StateError: the signer refuses to sign one of them, or has not looked at it since the database was replaced.
     """
     for each in (pool, REGISTRY):
-        query = sa.select(t.signing.c.database, t.signing.c.refusal).where(t.signing.c.pool_id == each.pool_id)
-        found = connection.execute(query).first()
+        found = driver_connection(connection).execute(_FOUND, (each.pool_id,), prepare=True).fetchone()
         if found is None:
             continue
+        database, refusal = found
         name = f"{log_name(each)}/checkpoints"
-        if found.refusal:
-            raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted: {found.refusal}")
-        if found.database != which_database(connection):
+        if refusal:
+            raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted: {refusal}")
+        if database != which_database(connection):
             detail = (
                 "no round is cut or posted until the signer has compared this log with its last checkpoint: the "
                 "database was failed over or restored since; is `moiety schedule` running?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -18,6 +18,7 @@ from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.admissions import insert_admissions
+from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
@@ -141,21 +142,24 @@ def list_policies(
     connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int | None = None
 ) -> list[LoggedPolicy]:
     """Returns the pool's policies after the version `after`, oldest first."""
-    on = (lt.leaf.c.pool_id == t.policy.c.pool_id) & (lt.leaf.c.leaf_index == t.policy.c.leaf_index)
-    query = (
-        sa.select(t.policy.c.version, lt.leaf.c.entry)
-        .join_from(t.policy, lt.leaf, on)
-        .where(t.policy.c.pool_id == pool.pool_id, t.policy.c.version > sa.literal(after, sa.BigInteger))
-        .order_by(t.policy.c.version)
-        .limit(limit)
-    )
-    return [_logged(row) for row in connection.execute(query)]
+    cursor = driver_connection(connection).execute(_POLICIES, (pool.pool_id, after, limit), prepare=True)
+    return [_logged(*row) for row in cast("list[tuple[int, bytes]]", cursor.fetchall())]
 
 
-def _logged(row: Any) -> LoggedPolicy:
-    kinds: dict[str, type[PoolContent | PolicyContent]] = {kind.type: kind for kind in (PoolContent, PolicyContent)}
-    leaf = decode(bytes(row.entry), kinds)
-    return LoggedPolicy(leaf.index, row.version, leaf.content.policy)
+# Raw SQL: every round asks for its policy, and SQLAlchemy takes longer to compile it than Postgres to run it.
+_POLICIES: Final = """
+SELECT version, entry FROM policy JOIN leaf ON leaf.pool_id = policy.pool_id AND leaf.leaf_index = policy.leaf_index
+WHERE policy.pool_id = %s AND version > %s ORDER BY version LIMIT %s
+"""
+
+_POLICY_KINDS: Final[dict[str, type[PoolContent | PolicyContent]]] = {
+    kind.type: kind for kind in (PoolContent, PolicyContent)
+}
+
+
+def _logged(version: int, entry: bytes) -> LoggedPolicy:
+    leaf = decode(entry, _POLICY_KINDS)
+    return LoggedPolicy(leaf.index, version, leaf.content.policy)
 
 
 def schedule_act(
@@ -169,7 +173,8 @@ def schedule_act(
 
 
 def _find_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule | None:
-    return next(iter(list_schedules(connection, [pool])), None)
+    row = connection.execute(_SCHEDULE, {"pool_id": pool.pool_id}).first()
+    return _schedule(pool, row) if row else None
 
 
 def _set_schedule(connection: sa.Connection, pool: PoolRef, content: ScheduleContent, now: datetime) -> PoolSchedule:
@@ -231,6 +236,15 @@ def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
     return found
 
 
+_STANDS: Final = "SELECT FROM schedule WHERE pool_id = %s AND leaf_index = %s"
+
+
+def still_stands(connection: sa.Connection, schedule: PoolSchedule) -> bool:
+    """Whether a schedule was neither paused nor changed since it was read: each is a leaf, which the row names."""
+    stands = (schedule.pool.pool_id, schedule.leaf_index)
+    return bool(driver_connection(connection).execute(_STANDS, stands, prepare=True).rowcount)
+
+
 def skip(connection: sa.Connection, pool: PoolRef, last_fire_time: datetime, because: Nothing) -> None:
     """Records that the fire times up to this one cut no round, so that they are not due any more."""
     values = {"skipped_at": last_fire_time, "skipped_because": because.value}
@@ -239,6 +253,27 @@ def skip(connection: sa.Connection, pool: PoolRef, last_fire_time: datetime, bec
 
 def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[PoolSchedule]:
     """Returns the schedules of the pools that have one, in the order of the pools' numbers."""
+    query = _SCHEDULES.where(log.of_pools(t.schedule, pools)).order_by(t.schedule.c.pool_id)
+    refs = {pool.pool_id: pool for pool in pools}
+    return [_schedule(refs[row.pool_id], row) for row in connection.execute(query)]
+
+
+def _schedule(pool: PoolRef, row: Any) -> PoolSchedule:
+    return PoolSchedule(
+        pool,
+        row.cron,
+        row.time_zone,
+        row.paused,
+        row.leaf_index,
+        row.updated_at,
+        row.answered_until,
+        row.open_round,
+        row.skipped_at,
+        Nothing(row.skipped_because) if row.skipped_because else None,
+    )
+
+
+def _with_rounds() -> sa.Select[Any]:
     answered = (
         sa.select(sa.func.max(t.round_.c.last_fire_time))
         .where(t.round_.c.pool_id == t.schedule.c.pool_id)
@@ -248,28 +283,13 @@ def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[
         lt.decision.c.pool_id == t.round_.c.pool_id, lt.decision.c.subject == t.round_.c.leaf_index
     )
     waits = sa.exists().where(t.round_.c.pool_id == t.schedule.c.pool_id, ~decided)
-    query = (
-        sa.select(
-            t.schedule,
-            sa.func.greatest(answered, t.schedule.c.skipped_at).label("answered_until"),
-            waits.label("open_round"),
-        )
-        .where(log.of_pools(t.schedule, pools))
-        .order_by(t.schedule.c.pool_id)
+    return sa.select(
+        t.schedule,
+        sa.func.greatest(answered, t.schedule.c.skipped_at).label("answered_until"),
+        waits.label("open_round"),
     )
-    refs = {pool.pool_id: pool for pool in pools}
-    return [
-        PoolSchedule(
-            refs[row.pool_id],
-            row.cron,
-            row.time_zone,
-            row.paused,
-            row.leaf_index,
-            row.updated_at,
-            row.answered_until,
-            row.open_round,
-            row.skipped_at,
-            Nothing(row.skipped_because) if row.skipped_because else None,
-        )
-        for row in connection.execute(query)
-    ]
+
+
+_SCHEDULES: Final = _with_rounds()
+_SCHEDULE: Final = _SCHEDULES.where(t.schedule.c.pool_id == sa.bindparam("pool_id"))
+"""Every schedule, and a pool's. Made once: making one takes longer than Postgres takes to run it."""

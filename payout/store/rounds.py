@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final, LiteralString, cast
 
 import sqlalchemy as sa
 
@@ -62,9 +62,9 @@ class RoundRecord:
     hash: bytes
     calculated_at: datetime
     content: RoundContent
-    decision: DecisionContent | None
-    decided_at: datetime | None
-    posted_at: datetime | None
+    decision: DecisionContent | None = None
+    decided_at: datetime | None = None
+    posted_at: datetime | None = None
 
     @property
     def state(self) -> RoundState:
@@ -117,16 +117,14 @@ def insert_round(
     Raises:
         LostRaceError: its number or request id exists.
     """
-    _insert(
-        connection,
-        t.round_,
-        pool_id=pool.pool_id,
-        number=content.number,
-        request_id=content.request_id,
-        end_size=content.end,
-        last_fire_time=last_fire_time,
-        leaf_index=leaf_index,
-    )
+    row = (pool.pool_id, content.number, content.request_id, content.end, last_fire_time, leaf_index)
+    _insert(connection, _ROUND, row)
+
+
+_ROUND: Final = """
+INSERT INTO round (pool_id, number, request_id, end_size, last_fire_time, leaf_index) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+_POSTING: Final = "INSERT INTO posting (pool_id, number, leaf_index) VALUES (%s, %s, %s)"
 
 
 def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
@@ -135,12 +133,12 @@ def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_i
     Raises:
         LostRaceError: it was already posted.
     """
-    _insert(connection, t.posting, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
+    _insert(connection, _POSTING, (pool.pool_id, number, leaf_index))
 
 
-def _insert(connection: sa.Connection, table: sa.Table, **row: Any) -> None:
-    with taken_keys(lambda _: LostRaceError(f"round {row['number']}")):
-        connection.execute(sa.insert(table).values(row))
+def _insert(connection: sa.Connection, statement: LiteralString, row: tuple[object, ...]) -> None:
+    with taken_keys(lambda _: LostRaceError(f"round {row[1]}")):
+        driver_connection(connection).execute(statement, row, prepare=True)
 
 
 def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRecord:
@@ -190,8 +188,7 @@ def with_open_round(connection: sa.Connection, pools: Sequence[PoolRef]) -> list
 
 def latest_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
     """Returns the round with the highest number, if any."""
-    query = _rounds(pool).order_by(t.round_.c.number.desc()).limit(1)
-    return next(_records(connection, query), None)
+    return next(_records(connection, _LATEST, {"pool_id": pool.pool_id}), None)
 
 
 def open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
@@ -268,8 +265,15 @@ _ROUNDS: Final = _joined()
 """Every round with its entries. Made once: making it takes longer than Postgres takes to run it."""
 
 
-def _records(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[RoundRecord]:
-    for row in connection.execute(query):
+_LATEST: Final = (
+    _ROUNDS.where(t.round_.c.pool_id == sa.bindparam("pool_id")).order_by(t.round_.c.number.desc()).limit(1)
+)
+
+
+def _records(
+    connection: sa.Connection, query: sa.Select[Any], values: dict[str, Any] | None = None
+) -> Iterator[RoundRecord]:
+    for row in connection.execute(query, values):
         calculated = decode(bytes(row.calculated), {RoundContent.type: RoundContent})
         decided = decode(bytes(row.decided), {DecisionContent.type: DecisionContent}) if row.decided else None
         posted = decode(bytes(row.posted), {PostingContent.type: PostingContent}) if row.posted else None

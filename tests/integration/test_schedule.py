@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from ledger.store import registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from moiety import InvalidArgumentError, Method, NotFoundError, Policy, Round, Schedule
+from moiety import Collective, InvalidArgumentError, Method, NotFoundError, Policy, Round, Schedule
 from moiety.v1.registry_pb2 import SKIP_REASON_NO_MONEY, SKIP_REASON_NO_USAGE
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
+from payout import settlement
 from payout.schedule import Scheduler
+from payout.store import rounds
+from payout.store.calculation import next_round
+from payout.store.rounds import RoundRecord, RoundState
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from services.process.host import scheduling
@@ -312,3 +318,57 @@ def test_the_database_s_clock_decides_what_is_due(scene: Scene, database: Databa
     Scheduler(database, asked).run_once()
     (now,) = asked.at
     assert now >= before - timedelta(seconds=1)
+
+
+def recorded(scene: Scene, number: int) -> RoundRecord:
+    with scene.deployment.running.parts.database.reading() as connection:
+        return rounds.get_round(connection, registry.pool_ref(connection, POOL), number)
+
+
+def test_what_the_scheduler_tells_of_a_posted_round_is_what_is_recorded(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    scene.fill()
+    clock.now = at(2)
+    (told,) = scene.deployment.running.parts.scheduler.run_once()
+    assert told.state is RoundState.POSTED
+    assert told == recorded(scene, 1)
+
+
+def test_what_the_scheduler_tells_of_an_open_round_is_what_is_recorded(reviewed: Scene, clock: SteppedClock) -> None:
+    set_schedule(reviewed, "0 0 * * *")
+    reviewed.fill()
+    clock.now = at(2)
+    (told,) = reviewed.deployment.running.parts.scheduler.run_once()
+    assert told.state is RoundState.CALCULATED
+    assert told == recorded(reviewed, 1)
+
+
+def test_a_schedule_that_is_paused_while_its_round_is_calculated_cuts_nothing(
+    scene: Scene, clock: SteppedClock, owner: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_schedule(scene, "0 0 * * *")
+
+    def calculate_and_pause(*args: Any, **kwargs: Any) -> Any:
+        calculated = next_round(*args, **kwargs)
+        set_schedule(scene, "0 0 * * *", paused=True)
+        return calculated
+
+    clock.now = at(2)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(settlement, "next_round", calculate_and_pause)
+        assert look(scene) == 0
+    assert row_counts(owner)["round"] == 0
+    set_schedule(scene, "0 0 * * *")
+    assert look(scene) == 1
+
+
+def test_collectives_that_come_between_two_rounds_are_in_the_second(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    snapshots = []
+    for day in (2, 3, 4):
+        clock.now = at(day)
+        assert look(scene) == 1
+        snapshots.append(last_round(scene).registry_sha256)
+        if day == 2:
+            scene.operator.create_collective("latecomers", Collective(display_name="Latecomers", members=1))
+    assert snapshots[0] != snapshots[1] == snapshots[2]
