@@ -95,3 +95,13 @@ def test_what_others_left_in_the_temporary_folder_does_not_matter(folder: Path) 
         [sys.executable, "-c", code, folder / "data"], env=env, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_connections_keep_the_memory_that_they_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1048576")
+    with embedded_postgres(folder) as url, psycopg.connect(url) as connection:
+        connection.execute("CREATE TEMPORARY TABLE said (line text)")
+        connection.execute("COPY said FROM PROGRAM 'env'")
+        found = connection.execute("SELECT line FROM said WHERE line LIKE 'MALLOC%' ORDER BY line").fetchall()
+    # What whoever starts it has chosen stays.
+    assert found == [("MALLOC_MMAP_THRESHOLD_=1048576",), ("MALLOC_TRIM_THRESHOLD_=16777216",)]
