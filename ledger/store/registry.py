@@ -191,10 +191,26 @@ def list_collectives(
 _STATUSES: Final = {status.value: status for status in CollectiveStatus}
 
 
+# Raw SQL: every round reads all of them, of which there may be a million.
+_PAID: Final = 'SELECT name, members, equity_ppm, status FROM collective ORDER BY name COLLATE "C"'
+_CHANGED: Final = "SELECT FROM collective WHERE leaf_index >= %s LIMIT 1"
+
+
+def paid_collectives(connection: sa.Connection) -> list[Collective]:
+    """Returns all collectives by the bytes of their name, with whatever of them affects an amount.
+
+    Like those of a round's snapshot, they have their ids in place of display names.
+    """
+    found = driver_connection(connection).cursor(binary=True).execute(_PAID, prepare=True).fetchall()
+    return [
+        Collective(name, name, members, equity_ppm, _STATUSES[status])
+        for name, members, equity_ppm, status in cast("list[tuple[str, int, int, str]]", found)
+    ]
+
+
 def changed_since(connection: sa.Connection, registry_size: int) -> bool:
     """Whether a collective was registered or changed after the registry's log had this size."""
-    changed = sa.select(sa.literal(1)).where(t.collective.c.leaf_index >= registry_size)
-    return connection.execute(changed.limit(1)).first() is not None
+    return bool(driver_connection(connection).execute(_CHANGED, (registry_size,), prepare=True).rowcount)
 
 
 def _details(collective: Collective) -> dict[str, Any]:

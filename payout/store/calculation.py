@@ -14,7 +14,6 @@ from ledger.income import Period
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, proofs, registry
 from ledger.store.acts import REGISTRY
-from ledger.store.kept import Kept
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
 from payout.calculation import (
@@ -121,24 +120,11 @@ def read_registry(connection: sa.Connection) -> RegistrySnapshot:
     """
     for _ in range(_ATTEMPTS):
         head = log.read_head(connection, REGISTRY)
-        at = head.size, head.root()
-        if known := _SNAPSHOTS.find(at):
-            return known
-        collectives = registry.list_collectives(connection)
+        collectives = registry.paid_collectives(connection)
         # Each query sees what was committed when it began: what came between the two names a leaf beyond the head.
         if not registry.changed_since(connection, head.size):
-            snapshot = RegistrySnapshot(*at, collectives)
-            if len(collectives) <= _KEPT_COLLECTIVES:
-                _SNAPSHOTS.keep(at, snapshot)
-            return snapshot
+            return RegistrySnapshot(head.size, head.root(), collectives)
     raise LostRaceError("the registry")
-
-
-_KEPT_COLLECTIVES: Final = 20_000
-"""Some 10 MB. More than these take longer to distribute to than to read."""
-
-_SNAPSHOTS: Final = Kept[RegistrySnapshot](_KEPT_COLLECTIVES, lambda snapshot: len(snapshot.collectives))
-"""By size and root, of which everything in them follows: all pools whose rounds are due at once have the same one."""
 
 
 def still_holds(connection: sa.Connection, content: RoundContent, registry_size: int) -> RoundContent:
