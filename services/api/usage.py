@@ -264,7 +264,7 @@ class _Sent:
     """A batch of a stream. The message that brought it would hold the body a second time, and is let go of.
 
     Attributes:
-        request: the message but for its body.
+        request: the message, with the first byte of its body.
         error: what the message lacks.
     """
 
@@ -275,19 +275,21 @@ class _Sent:
     @classmethod
     def of(cls, request: pb.AppendUsageRequest) -> _Sent:
         """Returns it from its message."""
-        error = None
-        try:
-            require_fields(request)
-        except InvalidInputError as found:
-            error = found.with_traceback(None)  # whose frames would keep the message
+        body = request.arrow_stream
         kept = pb.AppendUsageRequest(
             parent=request.parent,
             batch_id=request.batch_id,
             method_id=request.method_id,
+            arrow_stream=body[:1],  # says that there is one: each look at all of it is a copy
             validate_only=request.validate_only,
             id_scheme=request.id_scheme,
         )
-        return cls(kept, request.arrow_stream, error)
+        error = None
+        try:
+            require_fields(kept)
+        except InvalidInputError as found:
+            error = found.with_traceback(None)  # whose frames would keep the message
+        return cls(kept, body, error)
 
 
 def _failed(error: Exception) -> Future[pb.AppendUsageResponse]:

@@ -38,6 +38,9 @@ READ_AHEAD_BYTES: Final = 2**18
 measures of the line, and with eight streams that is 30 MB more; over a line of 50 ms this much is still 5 MB a second.
 """
 
+FRAME_BYTES: Final = 2**18
+"""A part of a message on a connection. With gRPC's 16 KiB a batch of a megabyte comes in 64 of them."""
+
 IDLE_SECONDS: Final = 600.0
 """How long a connection may have no call; gRPC's clients connect again by themselves."""
 
@@ -76,6 +79,7 @@ class Server:
                 ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
+                ("grpc.http2.max_frame_size", FRAME_BYTES),
                 ("grpc.max_allowed_incoming_connections", connections_allowed(4)),
                 ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_SECONDS)),
                 ("grpc.max_connection_idle_ms", round(1000 * IDLE_SECONDS)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import count
 from threading import Barrier
 from typing import Final
@@ -258,6 +258,27 @@ def test_the_same_batch_twice_at_once_is_recorded_once(scene: Scene) -> None:
     with ThreadPoolExecutor(4) as threads:
         others = list(threads.map(send, [f"other-{number}" for number in range(4)]))
     assert others == [set()] * 4
+
+
+@pytest.mark.parametrize(
+    ("claimed", "platforms", "has_common"),
+    [
+        ([range(50), range(50, 100)], 1, False),
+        ([range(50, 100), range(50), []], 1, False),
+        ([range(0, 100, 2), range(1, 100, 2)], 1, False),
+        ([range(51), range(50, 100)], 1, True),
+        ([range(100), [50]], 1, True),
+        ([range(50), range(100, 150), range(200, 250), [120]], 1, True),
+        ([range(51), range(50, 100)], 2, False),
+    ],
+    ids=str,
+)
+def test_claims_of_one_transaction_have_no_id_of_a_platform_in_common(
+    claimed: Sequence[Sequence[int]], platforms: int, *, has_common: bool
+) -> None:
+    claims = [EventClaim(place % platforms, place, array(ids)) for place, ids in enumerate(claimed)]
+    with pytest.raises(EventsKnownError) if has_common else nullcontext():
+        pages.require_distinct(claims)
 
 
 def test_what_was_recorded_between_the_look_and_the_lock_is_seen(scene: Scene) -> None:

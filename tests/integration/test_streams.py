@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pyarrow as pa
@@ -19,10 +21,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from moiety import Platform
 from services.api import contract, streams
 from services.api.streams import CallLimits, StreamLimit
+from services.process.server import FRAME_BYTES
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NOON, POOL, Scene, open_scene
 from tests.support.wire import Wire, refused
+
+_SETTINGS: Final = 4
+_MAX_FRAME_SIZE: Final = 5
 
 pytestmark = pytest.mark.surface
 
@@ -201,3 +207,13 @@ def wait_until_idle(limits: list[CallLimits], count: int, seconds: float) -> Non
             return [stream.idle_seconds() > seconds for stream in limit._open] == [True] * count
 
     wait_until(are_idle)
+
+
+def test_a_batch_may_come_in_large_frames(deploy: Callable[..., Deployment]) -> None:
+    """The server's settings are the first that it says (RFC 9113 sections 3.4, 4.1 and 6.5.2)."""
+    host, _, port = deploy().address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as opened, opened.makefile("rb") as said:
+        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">BHBBI", 0, 0, _SETTINGS, 0, 0))
+        high, low, kind, _, _ = struct.unpack(">BHBBI", said.read(9))
+        settings = dict(struct.iter_unpack(">HI", said.read((high << 16) + low)))
+    assert (kind, settings[_MAX_FRAME_SIZE]) == (_SETTINGS, FRAME_BYTES)
