@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from audit.batch_check import WeighedBatch
 from audit.declared import Declared
 from audit.findings import FoundError
 from audit.pool_fold import PoolFold
-from audit.weighing import Weighing
+from audit.weighing import BatchTotals
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.usage.entries import UsageContent
@@ -21,11 +22,16 @@ ReadLeaf = tuple[EncodedLeaf, Leaf[Any] | None]
 """A leaf, and what the fold reads in it; None where that is left to the fold, for it may find something."""
 
 
+Begin = Callable[[int, UsageContent], Callable[[], WeighedBatch | BatchTotals] | None]
+"""Starts to weigh the batch of a usage leaf, which holds shares, and returns what waits for it; None if it cannot now.
+"""
+
+
 class Lookahead:
     """Reads leaves ahead of a fold. What is wrong with one is left for the fold to find when it comes to it."""
 
-    def __init__(self, fold: PoolFold, weighing: Weighing | None) -> None:
-        self._fold, self._weighing = fold, weighing
+    def __init__(self, fold: PoolFold, begin: Begin | None) -> None:
+        self._fold, self._begin = fold, begin
         self._declared = Declared()
 
     def over(self, leaves: Iterable[EncodedLeaf], *, weigh_from: int) -> Iterator[ReadLeaf]:
@@ -38,8 +44,8 @@ class Lookahead:
         hole = None
         try:
             for encoded in leaves:
-                waiting.append((encoded, self._read(encoded, weigh_from)))
-                if len(waiting) > AHEAD or self._weighing is None:
+                waiting.append((encoded, self.read(encoded, weigh_from=weigh_from)))
+                if len(waiting) > AHEAD or self._begin is None:
                     yield waiting.popleft()
         except LedgerCorruptError as error:
             hole = error
@@ -47,22 +53,20 @@ class Lookahead:
         if hole:
             raise hole
 
-    def _read(self, encoded: EncodedLeaf, weigh_from: int) -> Leaf[Any] | None:
-        if self._weighing is None:
+    def read(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any] | None:
+        """Returns what the fold reads in the next leaf, whose batch is begun; None if that is left to the fold."""
+        if self._begin is None:
             return None
         try:
             leaf = self._fold.read(encoded)
             self._declared.take_in(leaf.index, leaf.content)
             content = leaf.content
-            if isinstance(content, UsageContent) and leaf.index >= weigh_from:
-                self._begin(self._weighing, leaf.index, content)
+            is_usage = isinstance(content, UsageContent) and leaf.index >= weigh_from
+            if is_usage and self._declared.has_shares(leaf.index, content):
+                begun = self._begin(leaf.index, content)
+                if begun is not None:
+                    self._fold.begun[leaf.index] = begun
         except (FoundError, InvalidInputError, LedgerCorruptError, ValueError):
-            self._weighing = None
+            self._begin = None
             return None
         return leaf
-
-    def _begin(self, weighing: Weighing, leaf_index: int, content: UsageContent) -> None:
-        if self._declared.has_shares(leaf_index, content):
-            begun = weighing.begin(leaf_index, content)
-            if begun is not None:
-                self._fold.begun[leaf_index] = begun

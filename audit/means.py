@@ -15,14 +15,15 @@ from ledger.work import Submit, at_once
 class Means:
     """Space for records, and threads or a substitute.
 
-    `submit` is how work is started; `weigh` and `ahead` are those of `PoolFold`; `salt` is that of `UniqueEvents` and
-    `Claims`.
+    `submit` is how work is started; `weigh` and `ahead` are those of `PoolFold`; `begun_ahead` is how many batches may
+    have been begun before the fold comes to them; `salt` is that of `UniqueEvents` and `Claims`.
     """
 
     new_spill: Callable[[], Spill]
     submit: Submit = at_once
     weigh: Weigh = field(default_factory=lambda: weigh_by(at_once))
     ahead: int = 0
+    begun_ahead: int = 0
     salt: int = 0
     sample: Sample | None = None
     """Draws from the events that are weighed."""

@@ -94,7 +94,7 @@ class PoolFold:
     ahead: int = 0
     weighing: Weighing | None = None
     """What keeps the sums of the batches whose totals are in `begun`, by leaf: nobody observes these."""
-    begun: dict[int, Callable[[], BatchTotals]] = field(default_factory=dict)
+    begun: dict[int, Callable[[], WeighedBatch | BatchTotals]] = field(default_factory=dict)
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody

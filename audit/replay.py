@@ -67,7 +67,7 @@ def replay_round(
        to.
     """
     fold_so_far = PoolFold(log, RegistryFold(registry), weigh=weigh_by(submit), ahead=ahead, weighing=weighing)
-    lookahead = Lookahead(fold_so_far, weighing)
+    lookahead = Lookahead(fold_so_far, weighing.begin if weighing else None)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)

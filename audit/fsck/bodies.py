@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -100,15 +99,6 @@ def _is_among(digest: bytes, named: Any) -> bool:
     wanted = np.array([digest], dtype=named.dtype)
     place = int(np.searchsorted(named, wanted)[0])
     return len(digest) == HASH_BYTES and place < len(named) and bool(named[place] == wanted[0])
-
-
-_USAGE: Final = re.compile(rb'"body_bytes":([0-9]{1,12}),"body_sha256":"([0-9a-f]{64})".*"type":"usage\.v1"')
-
-
-def named_body(entry: bytes) -> tuple[bytes, int] | None:
-    """The hash and the size of the body that an entry of a batch names, before anyone has checked the entry."""
-    found = _USAGE.search(entry)
-    return None if found is None else (bytes.fromhex(found[2].decode()), int(found[1]))
 
 
 def named_by(content: Content) -> list[bytes]:

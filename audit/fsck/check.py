@@ -13,16 +13,16 @@ read before too, to know where rounds end. What is found to be wrong may be look
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
 from audit.batch_check import WeighedBatch
 from audit.findings import Finding, FoundError
-from audit.fsck.bodies import BodyRows, named_body
+from audit.fsck.bodies import BodyRows
 from audit.fsck.events import StoredEvents
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
@@ -32,9 +32,11 @@ from audit.fsck.rounds import Rounds, UnlistedRoundError
 from audit.fsck.rows import LeafRows, Row, columns_of, compare, find_row, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
+from audit.lookahead import Lookahead
 from audit.means import Means
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
+from audit.reader import found_body
 from audit.registry_history import RegistryHistory, RegistryView
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import UniqueEvents
@@ -52,11 +54,8 @@ from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.log import PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
+from ledger.usage.reading import Reading
 from payout.entries import CONTENTS, PoolContent
-
-AHEAD_LEAVES: Final = 64
-AHEAD_BYTES: Final = 4 * 2**20
-"""How many bodies are read at a time, by what their leaves say of their size."""
 
 
 def registry_history(connection: sa.Connection, bodies: Bodies) -> RegistryHistory:
@@ -126,6 +125,11 @@ class _PoolCheck:
             spoil=self._spoil,
             move=self._move,
         )
+        self._means, self._lookahead = means, Lookahead(self._fold, self._begin if means.begun_ahead else None)
+        self._read: dict[int, Leaf[Any] | None] = {}
+        """By index, leaves that were read ahead; None where that is left to the fold."""
+        self._looked = 0
+        """The index of the first leaf that was not."""
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
@@ -159,7 +163,7 @@ class _PoolCheck:
         index, entry = row["leaf_index"], row["entry"]
         self._taken_back, self._transfers = None, []
         self._rounds.end_at(index, self._doubtful)
-        self._read_ahead(entry)
+        self._look_ahead(row)
         leaf = self._folded(EncodedLeaf(index, entry, leaf_hash(entry)))
         if leaf is None:
             self.report.unfollowed_from = index
@@ -186,24 +190,25 @@ class _PoolCheck:
             compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
         self._follow_batches()
 
-    def _read_ahead(self, entry: bytes) -> None:
-        """Read the body of a batch together with those of the batches that come next, as many as there is room for."""
-        named = named_body(entry)
-        if named is None or self._log.has_ahead(named[0]):
+    def _look_ahead(self, row: Row) -> None:
+        """Have the batches of the next leaves begun while this one is taken in, unless enough of them are."""
+        ahead = self._means.begun_ahead
+        if not ahead or len(self._read) > ahead // 2:
             return
-        digests: list[bytes] = []
-        room = AHEAD_BYTES
-        for digest, size in filter(None, map(named_body, [entry, *self._walk.upcoming(AHEAD_LEAVES)])):
-            room -= size
-            if digests and room < 0:
-                break
-            digests.append(digest)
-        self._log.read_ahead(digests)
+        for each in [row, *self._walk.upcoming(ahead)]:
+            index, entry = each["leaf_index"], each["entry"]
+            if index >= self._looked:
+                self._looked = index + 1
+                self._read[index] = self._lookahead.read(EncodedLeaf(index, entry, leaf_hash(entry)), weigh_from=0)
+
+    def _begin(self, leaf_index: int, content: UsageContent) -> Callable[[], WeighedBatch]:
+        read = partial(found_body, self._log, leaf_index, "body_sha256", content.body_sha256)
+        return self._means.weigh(read, leaf_index, content, Reading())
 
     def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
         """Take in the leaf. Returns None if what follows from it and from later leaves cannot be told."""
         try:
-            return self._fold.fold(encoded, weigh_from=0)
+            return self._fold.fold(encoded, weigh_from=0, read=self._read.pop(encoded.index, None))
         except FoundError as found:
             content = _content(encoded.entry)
             self._take_in(found.finding)

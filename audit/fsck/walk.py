@@ -35,9 +35,9 @@ class LeafWalk:
             self._report.leaves += 1
             yield row, sound
 
-    def upcoming(self, leaves: int) -> list[bytes]:
-        """Returns the entries of the next leaves, up to so many, as they lie in the table."""
-        return [row["entry"] for row in self._leaves.upcoming(leaves)]
+    def upcoming(self, leaves: int) -> list[Row]:
+        """Returns the rows of the next leaves, up to so many, as they lie in the table."""
+        return self._leaves.upcoming(leaves)
 
     def finish(self) -> int:
         """Report what is left. Returns how many leaves the log has, or had; a gap ends what can be followed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
@@ -20,7 +20,6 @@ class SnapshotLog:
     def __init__(self, connection: sa.Connection, pool: PoolRef, bodies: Bodies) -> None:
         self.pool = pool.name
         self._connection, self._pool, self._bodies = connection, pool, bodies
-        self._ahead: dict[bytes, bytes] = {}
 
     def size(self) -> int:
         """The number of leaves in the log, according to its head."""
@@ -37,16 +36,7 @@ class SnapshotLog:
         Raises:
             NotFoundError: there is no such body.
         """
-        found = self._ahead.pop(sha256, None)
-        return self._bodies.read(self._connection, self._pool, sha256) if found is None else found
-
-    def has_ahead(self, sha256: bytes) -> bool:
-        """Whether a body was read ahead."""
-        return sha256 in self._ahead
-
-    def read_ahead(self, digests: Sequence[bytes]) -> None:
-        """Read bodies that will be asked for, all in one go, and forget those that were not."""
-        self._ahead = log.read_bodies(self._connection, self._pool, digests)
+        return self._bodies.read(self._connection, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
         """What the journal says that a leaf moved, in order."""

@@ -250,15 +250,6 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     return cast("bytes", found[0])
 
 
-_BODIES: Final = "SELECT sha256, bytes FROM body WHERE pool_id = %s AND sha256 = ANY(%s)"
-
-
-def read_bodies(connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Returns those of some bodies that there are, by hash; the caller checks that each has its hash."""
-    cursor = driver_connection(connection).cursor(binary=True)
-    return dict(cast("list[tuple[bytes, bytes]]", cursor.execute(_BODIES, (pool.pool_id, list(digests))).fetchall()))
-
-
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     """The body under a hash, which it has; one of those that always lie in Postgres.
 

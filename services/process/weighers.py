@@ -1,8 +1,8 @@
 """Processes that weigh batches for a check: threads would take the interpreter from each other, and from whoever waits.
 
-A body goes to a process through memory that it shares with this one, and what a check needs of the batch comes back the
-same way; all else is a small message. Collectives are numbered in the order in which they were first named, so that
-their names are sent once.
+A process reads the bodies itself, and what a check needs of a batch comes back through memory that it shares with this
+one; all else is a small message. Collectives are numbered in the order in which they were first named, so that their
+names are sent once.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from mmap import mmap
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.ma  # loaded once here, not by every process, for `np.unique`
 import numpy.typing as npt
 
-from audit.batch_check import WeighedBatch, weighed_batch
+from audit.batch_check import Weigh, WeighedBatch, weighed_batch
 from audit.findings import Finding, FoundError
 from audit.weighing import CollectiveNumbers
 from ledger.usage.batch import Int64Array
@@ -29,11 +33,14 @@ from ledger.usage.entries import UsageContent
 from ledger.usage.reading import Reading
 from ledger.usage.weights import BatchWeights, ModeWeights
 
-AREA_BYTES: Final = 4 * 2**20
-"""For a body, and for what comes of it. Larger ones are sent instead."""
+AREA_BYTES: Final = 2 * 2**20
+"""For what comes of a batch. What is larger is sent instead."""
 
-AHEAD: Final = 4
-"""Batches that a process may have at a time, one of which it weighs."""
+AHEAD: Final = 64
+"""Batches that a process may have at a time, one of which it weighs: enough for as long as a check may be busy."""
+
+ReadBody = Callable[[Any, bytes], bytes]
+"""Reads the body of a log under a hash; the log is named as `Weighers.of` was told."""
 
 
 class WeigherEndedError(Exception):
@@ -42,8 +49,9 @@ class WeigherEndedError(Exception):
 
 class _Asked(NamedTuple):
     area: int
-    body: int | bytes
-    """Its length in the shared memory, or all of it."""
+    log: Any
+    body: bytes | None
+    """None if the process is to read it."""
     leaf_index: int
     content: UsageContent
     reading: Reading | None
@@ -72,13 +80,16 @@ class _Weighed(NamedTuple):
 
 
 class Weighers:
-    """So many processes, forked when this is made: before the first thread and the first connection to a database."""
+    """So many processes, forked when this is made: before the first thread and the first connection to a database.
 
-    def __init__(self, count: int) -> None:
+    Each enters `reading`, and reads bodies by what that gives.
+    """
+
+    def __init__(self, count: int, reading: Callable[[], AbstractContextManager[ReadBody]]) -> None:
         self._names, self._turn = _Names(), 0
         self._workers: list[_Worker] = []
         for _ in range(count):
-            self._workers.append(_Worker(self._names, [each.connection for each in self._workers]))
+            self._workers.append(_Worker(self._names, [each.connection for each in self._workers], reading))
 
     def __enter__(self) -> Self:
         return self
@@ -87,28 +98,33 @@ class Weighers:
         for worker in self._workers:
             worker.close()
 
-    def weigh(
-        self, read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading, /
-    ) -> Callable[[], WeighedBatch]:
-        """Read a body here and have its batch weighed, by each process in turn; AHEAD of each may be waited for.
+    def of(self, log: Any) -> Weigh:
+        """Returns what has the batches of a log weighed, by each process in turn; AHEAD of each may be waited for.
+
+        A body that a process cannot read is read here, so that what is wrong with it is found by who waits for it.
 
         Raises:
-            WeigherEndedError: a process ended, as when it was killed; whoever waits may get this too.
+            WeigherEndedError: what this returns does, and what waits for a batch: a process ended, as if it was killed.
         """
-        try:
-            body = read()
-        except FoundError as error:
-            return _raising(error)
+        return partial(self._weigh, log)
+
+    def _weigh(
+        self, log: Any, read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading, /
+    ) -> Callable[[], WeighedBatch]:
         worker = self._workers[self._turn]
         self._turn = (self._turn + 1) % len(self._workers)
-        number = worker.ask(body, leaf_index, content, reading)
-        return lambda: self._taken(worker, number)
+        number = worker.ask(log, None, leaf_index, content, reading)
 
-    def _taken(self, worker: _Worker, number: int) -> WeighedBatch:
-        said = worker.answer(number)
-        if isinstance(said, Finding):
-            raise FoundError(said)
-        return self._read(worker, *said)
+        def wait() -> WeighedBatch:
+            said = worker.answer(number)
+            if said is None:
+                said = worker.answer(worker.ask(log, read(), leaf_index, content, reading))
+            if isinstance(said, Finding):
+                raise FoundError(said)
+            assert said is not None  # noqa: S101  # it had the body
+            return self._read(worker, *said)
+
+        return wait
 
     def _read(self, worker: _Worker, said: _Weighed, data: bytes) -> WeighedBatch:
         numbers, arrays = worker.numbers, _Arrays(data)
@@ -138,13 +154,6 @@ class _Names:
         return places
 
 
-def _raising(error: FoundError) -> Callable[[], WeighedBatch]:
-    def wait() -> WeighedBatch:
-        raise error
-
-    return wait
-
-
 class _Arrays:
     """Arrays in some bytes, one after the other."""
 
@@ -157,12 +166,17 @@ class _Arrays:
         return found
 
 
+_Answer = tuple[_Weighed, bytes] | Finding | None
+"""None if the process could not read the body."""
+
+
 @dataclass(slots=True)
 class _Worker:
     """A process, seen from the one that asks it."""
 
     names: _Names
     inherited: list[Connection]
+    reading: Callable[[], AbstractContextManager[ReadBody]]
     connection: Connection = field(init=False)
     numbers: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The places among all names of those that it has named, in the order in which it did."""
@@ -170,30 +184,26 @@ class _Worker:
     _process: Any = field(init=False)
     _asked: int = 0
     _answered: int = 0
-    _waiting: dict[int, tuple[_Weighed, bytes] | Finding] = field(default_factory=dict)
+    _waiting: dict[int, _Answer] = field(default_factory=dict)
     _reading: Reading | None = None
 
     def __post_init__(self) -> None:
         forking = get_context("fork")
-        self._memory = mmap(-1, 2 * AHEAD * AREA_BYTES)
+        self._memory = mmap(-1, AHEAD * AREA_BYTES)
         self.connection, theirs = forking.Pipe()
         ours = [*self.inherited, self.connection]
-        self._process = forking.Process(target=_work, args=(theirs, self._memory, ours), daemon=True)
+        self._process = forking.Process(target=_work, args=(theirs, self._memory, self.reading, ours), daemon=True)
         self._process.start()
         theirs.close()
 
-    def ask(self, body: bytes, leaf_index: int, content: UsageContent, reading: Reading) -> int:
+    def ask(self, log: Any, body: bytes | None, leaf_index: int, content: UsageContent, reading: Reading) -> int:
         """Returns the number under which the answer is waited for."""
         if self._asked - self._answered == AHEAD:
             self._receive()
-        area = self._asked % AHEAD
-        fits = len(body) <= AREA_BYTES
-        if fits:
-            begin = _begin_of(area)
-            self._memory[begin : begin + len(body)] = body
         is_same = self._reading is not None and _is_same(self._reading, reading)
         self._reading = reading
-        asked = _Asked(area, len(body) if fits else body, leaf_index, content, None if is_same else reading)
+        area = self._asked % AHEAD
+        asked = _Asked(area, log, body, leaf_index, content, None if is_same else reading)
         try:
             self.connection.send(asked)
         except OSError:
@@ -201,7 +211,7 @@ class _Worker:
         self._asked += 1
         return self._asked - 1
 
-    def answer(self, number: int) -> tuple[_Weighed, bytes] | Finding:
+    def answer(self, number: int) -> _Answer:
         """Wait for what was asked under a number, once."""
         while number not in self._waiting:
             self._receive()
@@ -210,18 +220,18 @@ class _Worker:
     def _receive(self) -> None:
         """Take the next answer out of the shared memory, so that its area is free."""
         try:
-            said: _Weighed | Finding | str = self.connection.recv()
+            said: _Weighed | Finding | str | None = self.connection.recv()
         except (EOFError, OSError):
             raise self._ended() from None
         if isinstance(said, str):
             raise WeigherEndedError(said)
         number, self._answered = self._answered, self._answered + 1
-        if isinstance(said, Finding):
+        if said is None or isinstance(said, Finding):
             self._waiting[number] = said
             return
         if said.new_names:
             self.numbers = np.concatenate([self.numbers, self.names.places_of(said.new_names)])
-        begin = _begin_of(number % AHEAD) + AREA_BYTES
+        begin = AREA_BYTES * (number % AHEAD)
         data = said.data if isinstance(said.data, bytes) else self._memory[begin : begin + said.data]
         self._waiting[number] = said, data
 
@@ -236,10 +246,6 @@ class _Worker:
         self._memory.close()
 
 
-def _begin_of(area: int) -> int:
-    return 2 * area * AREA_BYTES
-
-
 def _is_same(one: Reading, other: Reading) -> bool:
     """Whether two say the same; a membership may be large, and is compared by what it is."""
     return (
@@ -249,34 +255,67 @@ def _is_same(one: Reading, other: Reading) -> bool:
     )
 
 
-def _work(asked: Connection, memory: mmap, inherited: Sequence[Connection]) -> None:
+def _work(
+    asked: Connection,
+    memory: mmap,
+    reading: Callable[[], AbstractContextManager[ReadBody]],
+    inherited: Sequence[Connection],
+) -> None:
     """Weigh batches until nobody can ask for another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # that of a terminal is for who asks, whose end ends this
     for connection in inherited:
         connection.close()
-    weigher = _Weigher(memory)
-    while True:
+    with ExitStack() as stack:
+        read: ReadBody = _unreadable
+        with suppress(Exception):
+            read = stack.enter_context(reading())
+        weigher, questions = _Weigher(memory, read), _heard(asked)
         try:
-            asked.send(weigher.weigh(asked.recv()))
-        except (EOFError, OSError):
+            while (question := questions.get()) is not None:
+                asked.send(weigher.weigh(question))
+        except OSError:
             return
         except Exception:  # noqa: BLE001  # nothing above this, and whoever asked must know
             asked.send(traceback.format_exc())
-            return
+
+
+def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
+    """What is asked, and None at the end. A thread listens, or two that have much to say would wait for each other."""
+    questions: SimpleQueue[_Asked | None] = SimpleQueue()
+
+    def listen() -> None:
+        try:
+            while True:
+                questions.put(asked.recv())
+        except (EOFError, OSError):
+            pass
+        finally:
+            questions.put(None)
+
+    Thread(target=listen, daemon=True).start()
+    return questions
+
+
+def _unreadable(_log: Any, sha256: bytes) -> bytes:
+    raise LookupError(sha256.hex())
 
 
 class _Weigher:
     """What a process does."""
 
-    def __init__(self, memory: mmap) -> None:
-        self._memory = memory
+    def __init__(self, memory: mmap, read: ReadBody) -> None:
+        self._memory, self._read = memory, read
         self._reading = Reading()
         self._numbers = CollectiveNumbers()
 
-    def weigh(self, asked: _Asked) -> _Weighed | Finding:
+    def weigh(self, asked: _Asked) -> _Weighed | Finding | None:
         self._reading = asked.reading or self._reading
-        begin = _begin_of(asked.area)
-        body = asked.body if isinstance(asked.body, bytes) else self._memory[begin : begin + asked.body]
+        body = asked.body
+        if body is None:
+            try:
+                body = self._read(asked.log, bytes.fromhex(asked.content.body_sha256))
+            except Exception:  # noqa: BLE001  # whoever asked reads it too, and says what is wrong
+                return None
         try:
             found = weighed_batch(lambda: body, asked.leaf_index, asked.content, self._reading)
         except FoundError as error:
@@ -291,7 +330,7 @@ class _Weigher:
                 arrays += [numbers[part.index], part.count, part.low, part.high]
                 parts.append(_Part(month, mode, part.events, len(part.index), part.unattributed, part.attributed()))
         arrays.append(found.accepted)
-        data = self._put(arrays, begin + AREA_BYTES)
+        data = self._put(arrays, AREA_BYTES * asked.area)
         return _Weighed(data, len(found), found.share_count, len(found.named), parts, new_names)
 
     def _put(self, arrays: Sequence[npt.NDArray[Any]], begin: int) -> int | bytes:

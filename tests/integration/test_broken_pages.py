@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from ledger.errors import LedgerCorruptError
-from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from moiety import Policy, Pool
 from services.cli.audit.fsck import check_pools
@@ -53,9 +52,7 @@ def test_a_broken_page_is_named_and_the_other_pools_are_checked(folder: Path, cl
     break_page(folder / "postgres" / path)
     with embedded_postgres(folder) as url:
         database = Database(url)
-        reports = {
-            report.pool: report for report in check_pools(Output(as_json=True), database, Bodies(), [], every=False)
-        }
+        reports = {report.pool: report for report in check_pools(Output(as_json=True), database, "", [], every=False)}
         (found,) = reports[POOL].findings
         assert (found.where.table, found.figure) == ("body", "page")
         assert "block=0" in found.where.key

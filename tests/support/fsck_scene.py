@@ -195,7 +195,7 @@ def check(connection: sa.Connection, *names: str, every: bool = False) -> list[C
     found, history = read_registry(connection), registry_history(connection, Bodies())
     reports = []
     with SpillFolder() as spills, ThreadPoolExecutor(2) as threads:
-        means = Means(spills.new, lambda work: threads.submit(work).result, ahead=3, salt=5)
+        means = Means(spills.new, lambda work: threads.submit(work).result, ahead=3, begun_ahead=8, salt=5)
         for pool in found.pools:
             if names and pool.name not in names:
                 continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -25,18 +26,19 @@ from audit.means import Means
 from audit.progress import Progress
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.store.acts import REGISTRY
-from ledger.store.bodies import Bodies
-from ledger.store.database import Database
+from ledger.store.database import Address, Database
 from ledger.store.log import PoolRef
+from ledger.store.objects import open_bodies
 from services.cli.audit.verify import means_of_machine
 from services.cli.base.output import Output
+from services.process.weighers import ReadBody
 
 THREADS: Final = 2
 """That weigh batches and match events, as `moiety verify` has by default."""
 
 
 def check_pools(
-    output: Output, database: Database, bodies: Bodies, names: Sequence[str], *, every: bool
+    output: Output, database: Database, bodies_url: str, names: Sequence[str], *, every: bool
 ) -> list[CheckReport]:
     """Yields a report for each of these pools, or of `registry`; by default for all, and for rows of no pool.
 
@@ -45,7 +47,7 @@ def check_pools(
     Raises:
         NotFoundError: a named pool does not exist.
     """
-    check = _Check(output, database, bodies, names, every=every)
+    check = _Check(output, database, bodies_url, names, every=every)
     while not check.is_done:
         check.go_on()
     return list(check.reports.values())
@@ -58,10 +60,11 @@ class _Check:
     """
 
     def __init__(
-        self, output: Output, database: Database, bodies: Bodies, names: Sequence[str], *, every: bool
+        self, output: Output, database: Database, bodies_url: str, names: Sequence[str], *, every: bool
     ) -> None:
         self._every = every
-        self._output, self._database, self._bodies, self._names = output, database, bodies, names
+        self._output, self._database, self._names = output, database, names
+        self._bodies, self._reading = open_bodies(bodies_url), partial(_reading, database.address, bodies_url)
         self.reports: dict[str, CheckReport] = {}
         """By pool; the empty name has the rows of no pool."""
         self.is_done = False
@@ -70,9 +73,12 @@ class _Check:
     def go_on(self) -> None:
         """Check what has no report yet, up to the end or to a broken page, which is then the report."""
         try:
-            with means_of_machine(THREADS) as means, self._database.snapshot() as connection:
+            with (
+                means_of_machine(THREADS, self._reading) as means_of,
+                self._database.snapshot() as connection,
+            ):
                 try:
-                    self._all(connection, means)
+                    self._all(connection, means_of)
                 except (sa.exc.DBAPIError, psycopg.Error):
                     connection.invalidate()  # cursors are still open on it, and nobody else should close them
                     raise
@@ -85,7 +91,7 @@ class _Check:
             report = self.reports[self._at] = CheckReport(self._at, unfollowed_from=0)
             report.add(page.table or "database", page.place, "page", page.said, "a page that Postgres can read")
 
-    def _all(self, connection: sa.Connection, means: Means) -> None:
+    def _all(self, connection: sa.Connection, means_of: Callable[[PoolRef], Means]) -> None:
         registry = read_registry(connection, partial(_read_now, self._database))
         history = registry_history(connection, self._bodies)
         for pool in _chosen(registry.pools, self._names):
@@ -96,6 +102,7 @@ class _Check:
                 if pool == REGISTRY:
                     steps = check_registry_log(connection, registry, self._bodies, every=self._every)
                 else:
+                    means = means_of(pool)
                     steps = check_pool(
                         connection, pool, registry, self._bodies, means, history=history, every=self._every
                     )
@@ -105,6 +112,14 @@ class _Check:
         if not self._names and self._at not in self.reports:
             self.reports[self._at] = _check_strays(self._output, connection, registry, every=self._every)
         self.is_done = True
+
+
+@contextmanager
+def _reading(address: Address, bodies_url: str) -> Iterator[ReadBody]:
+    """How another process reads bodies of pools, on a connection of its own. No body changes, whoever reads it when."""
+    bodies, database = open_bodies(bodies_url), Database(address.url, role=address.role, pooler=address.pooler)
+    with database.reading() as connection:
+        yield partial(bodies.read, connection)
 
 
 def _read_now(database: Database) -> Registry:

@@ -6,10 +6,11 @@ import secrets
 import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
     from services.cli.audit.verdict import PageFile
+    from services.process.weighers import ReadBody
 
 T = TypeVar("T")
 
@@ -201,40 +203,56 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
         return show(output, found, filed=wanted.filed)
     with (
         closing(files),
-        means_of_machine(wanted.threads, wanted.sample) as means,
+        means_of_machine(wanted.threads, partial(_reading, files), wanted.sample) as means_of,
         output.progress("Verifying", None, "leaves") as bar,
     ):
         key, witnesses, changes = trust.about(_checkpoint_note(files))
         asked = Asked(key, wanted.since, witnesses, wanted.rounds, wanted.keep_going, changes)
-        found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
+        found = _run(verify(files, asked, means_of(None)), lambda step: bar.set(step.leaves, step.leaf_total))
     return show(output, found, wanted.sample, wanted.filed, wanted.records)
 
 
-@contextmanager
-def means_of_machine(threads: int, sample: Sample | None = None) -> Iterator[Means]:
-    """What a check gets of this machine: so many threads, and as many processes that weigh batches, where they can be
-    forked; a folder for its records; and memory that is used again.
+def _reading(files: Files) -> AbstractContextManager[ReadBody]:
+    """How another process reads bodies of the files, which it has open too."""
+    from ledger.files.layout import body_path
 
-    To be entered before the first thread and the first connection to a database.
+    return nullcontext(lambda _, sha256: files.read(body_path(sha256)))
+
+
+@contextmanager
+def means_of_machine(
+    threads: int, reading: Callable[[], AbstractContextManager[ReadBody]], sample: Sample | None = None
+) -> Iterator[Callable[[Any], Means]]:
+    """What the check of a log gets of this machine: so many threads, and as many processes that weigh batches, where
+    they can be forked; a folder for its records; and memory that is used again.
+
+    The processes read bodies by what `reading` gives them, which knows a log by what is asked for here. To be entered
+    before the first thread and the first connection to a database.
     """
     from audit.batch_check import weigh_by
     from audit.files.spills import SpillFolder
     from audit.means import Means
     from services.process.memory import keep_freed_memory
-    from services.process.weighers import Weighers
+    from services.process.weighers import AHEAD, Weighers
 
     keep_freed_memory()
     with ExitStack() as stack:
         weighers = None
         if sys.platform == "linux" and sample is None:  # a sample needs all of an event
-            weighers = stack.enter_context(Weighers(threads))
+            weighers = stack.enter_context(Weighers(threads, reading))
         spills, pool = stack.enter_context(SpillFolder()), stack.enter_context(ThreadPoolExecutor(threads))
 
         def submit(work: Callable[[], T]) -> Callable[[], T]:
             return pool.submit(work).result
 
-        weigh = weigh_by(submit, reads_first=True) if weighers is None else weighers.weigh
-        yield Means(spills.new, submit, weigh, AHEAD_EACH * threads, secrets.randbits(64), sample)
+        ahead, salt = AHEAD_EACH * threads, secrets.randbits(64)
+
+        def means_of(log: Any) -> Means:
+            if weighers is None:
+                return Means(spills.new, submit, weigh_by(submit, reads_first=True), ahead, 0, salt, sample)
+            return Means(spills.new, submit, weighers.of(log), ahead, AHEAD * threads, salt, sample)
+
+        yield means_of
 
 
 def _sample(size: int, seed: str) -> Sample | None:

@@ -119,13 +119,12 @@ def fsck(
 
     Exits with status 1 if one does not. Findings are listed by kind and leaf, and all are counted.
     """
-    from ledger.store.objects import open_bodies
     from services.cli.audit.fsck import check_pools, show
     from services.settings import load_settings
 
     settings = load_settings()
     with _database(settings.owner_url) as database:
-        reports = check_pools(output, database, open_bodies(settings.bodies_url), pools or [], every=every)
+        reports = check_pools(output, database, settings.bodies_url, pools or [], every=every)
     if not show(output, reports):
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from ledger.usage.methods import ScoreKind, ScoreRule
 from ledger.usage.reading import Reading
 from ledger.work import at_once
 from services.process import weighers
-from services.process.weighers import AHEAD, WeigherEndedError, Weighers
+from services.process.weighers import AHEAD, ReadBody, WeigherEndedError, Weighers
 from tests.support.batches import Event, body_of, event_id
 
 MONTH_US: Final = 31 * 86_400_000_000
@@ -49,11 +51,36 @@ def content_of(said: bytes, duplicates: str = "") -> UsageContent:
     )  # fmt: skip
 
 
-def started(weigh: Weigh, bodies: list[bytes], duplicates: str = "") -> list[Callable[[], WeighedBatch]]:
+LOG: Final = "a log"
+
+
+@contextmanager
+def kept(bodies: Sequence[bytes]) -> Iterator[ReadBody]:
+    """How a process reads these bodies, of one log alone."""
+    by_hash = {sha256(body).digest(): body for body in bodies}
+    yield lambda log, digest: by_hash[digest] if log == LOG else b""
+
+
+def read_there(bodies: Sequence[bytes], processes: int = 1) -> Weighers:
+    """Processes that can read these bodies; no others than these."""
+    return Weighers(processes, partial(kept, bodies))
+
+
+def never() -> bytes:
+    raise AssertionError("read by who asked")
+
+
+def started(
+    weigh: Weigh, bodies: list[bytes], duplicates: str = "", read: Callable[[bytes], bytes] | None = None
+) -> list[Callable[[], WeighedBatch]]:
     return [
-        weigh(lambda said=said: said, place, content_of(said, duplicates), SHARES)  # type: ignore[misc]
+        weigh(partial(read, said) if read else never, place, content_of(said, duplicates), SHARES)
         for place, said in enumerate(bodies)
     ]
+
+
+def itself(said: bytes) -> bytes:
+    return said
 
 
 def plain(weighed: WeighedBatch) -> dict[str, Any]:
@@ -87,73 +114,106 @@ HERE: Final = weigh_by(at_once)
 @pytest.mark.parametrize("processes", [1, 3])
 def test_they_come_back_as_they_would_have_been_weighed_here(processes: int) -> None:
     bodies = [body(number, events=1 + number % 5) for number in range(20)]
-    with Weighers(processes) as there:
-        waits = started(there.weigh, bodies, duplicates="")
+    with read_there(bodies, processes) as there:
+        waits = started(there.of(LOG), bodies)
         found = [plain(wait()) for wait in waits]
-    assert found == [plain(wait()) for wait in started(HERE, bodies)]
+    assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
 
 
 def test_events_that_were_left_out_are_told_and_weigh_nothing() -> None:
-    with Weighers(1) as there:
-        (found,) = [wait() for wait in started(there.weigh, [body(1)], duplicates=encode_positions([1]))]
+    with read_there([body(1)]) as there:
+        (found,) = [wait() for wait in started(there.of(LOG), [body(1)], duplicates=encode_positions([1]))]
     assert found.accepted.tolist() == [True, False, True]
-    assert plain(found) == plain(started(HERE, [body(1)], duplicates=encode_positions([1]))[0]())
+    assert plain(found) == plain(started(HERE, [body(1)], duplicates=encode_positions([1]), read=itself)[0]())
 
 
 def test_what_has_no_room_in_the_shared_memory_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies = [body(number, events=9) for number in range(6)]
     for room in (64, 1_000, len(bodies[0])):
         monkeypatch.setattr(weighers, "AREA_BYTES", room)
-        with Weighers(2) as there:
-            found = [plain(wait()) for wait in started(there.weigh, bodies)]
-        assert found == [plain(wait()) for wait in started(HERE, bodies)]
+        with read_there(bodies, 2) as there:
+            found = [plain(wait()) for wait in started(there.of(LOG), bodies)]
+        assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
 
 
 def test_whoever_never_waits_for_the_first_ones_gets_the_others() -> None:
-    bodies = [body(number) for number in range(3 * AHEAD)]
-    with Weighers(1) as there:
-        waits = started(there.weigh, bodies)
-        found = {place: plain(waits[place]()) for place in (11, 4, 0)}
-    assert found == {place: plain(started(HERE, [bodies[place]])[0]()) for place in (11, 4, 0)}
+    bodies, places = [body(number) for number in range(3 * AHEAD)], (3 * AHEAD - 1, AHEAD, 0)
+    with read_there(bodies) as there:
+        waits = started(there.of(LOG), bodies)
+        found = {place: plain(waits[place]()) for place in places}
+    assert found == {place: plain(started(HERE, [bodies[place]], read=itself)[0]()) for place in places}
 
 
 def test_what_is_wrong_with_a_batch_is_raised_to_who_waits_for_it_and_the_next_is_weighed() -> None:
     def fails() -> bytes:
         raise at(2).error("body_sha256", "x", "y")
 
-    with Weighers(1) as there:
-        wrong = there.weigh(lambda: b"not a batch", 7, content_of(b"not a batch"), SHARES)
-        missing = there.weigh(fails, 2, content_of(b""), SHARES)
-        (sound,) = started(there.weigh, [body(1)])
+    with read_there([b"not a batch", body(1)]) as there:
+        weigh = there.of(LOG)
+        wrong = weigh(never, 7, content_of(b"not a batch"), SHARES)
+        missing = weigh(fails, 2, content_of(b""), SHARES)
+        (sound,) = started(weigh, [body(1)])
         with pytest.raises(FoundError) as found:
             wrong()
         assert (found.value.finding.where.leaf_index, found.value.finding.figure) == (7, "body")
         with pytest.raises(FoundError) as found:
             missing()
         assert found.value.finding.where.leaf_index == 2
-        assert plain(sound()) == plain(started(HERE, [body(1)])[0]())
+        assert plain(sound()) == plain(started(HERE, [body(1)], read=itself)[0]())
 
 
 def test_a_batch_is_read_as_its_own_method_says_even_after_others() -> None:
     said, other = body(1), Reading(ScoreRule(ScoreKind.COUNT), {"c-1": "irish"}, 1)
-    with Weighers(1) as there:
-        waits = [there.weigh(lambda: said, 0, content_of(said), each) for each in (SHARES, other, other, SHARES)]
+    with read_there([said]) as there:
+        waits = [there.of(LOG)(never, 0, content_of(said), each) for each in (SHARES, other, other, SHARES)]
         plain(waits[0]())
         for wait in waits[1:3]:
             with pytest.raises(FoundError):  # shares are not scores
                 wait()
-        assert plain(waits[3]()) == plain(started(HERE, [said])[0]())
+        assert plain(waits[3]()) == plain(started(HERE, [said], read=itself)[0]())
+
+
+def test_what_a_process_cannot_read_is_read_by_who_waits_for_it() -> None:
+    def broken() -> AbstractContextManager[ReadBody]:
+        raise OSError("nothing there")
+
+    bodies = [body(number) for number in range(2 * AHEAD)]
+    for reading in (partial(kept, bodies[1::2]), broken):
+        with Weighers(1, reading) as there:
+            found = [plain(wait()) for wait in started(there.of(LOG), bodies, read=itself)]
+        assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
+
+
+def test_a_body_is_that_of_the_log_that_was_asked_about() -> None:
+    with read_there([body(1)]) as there:
+        (other,) = started(there.of("another log"), [body(1)])
+        with pytest.raises(FoundError) as found:
+            other()
+    assert found.value.finding.figure == "body_sha256"
+
+
+def test_questions_and_answers_that_fill_the_pipe_are_all_heard() -> None:
+    names = [f"{number:04d}-{'x' * 200}" for number in range(4_000)]
+    events = [Event(event_id(place), shares=((name, 1),)) for place, name in enumerate(names)]
+    bodies = [body_of(events[begin : begin + 1_000]) for begin in range(0, 4_000, 1_000)]
+    large = Reading(ScoreRule(ScoreKind.COUNT), {name: name for name in names}, 1)
+    with read_there(bodies) as there:
+        waits = started(there.of(LOG), bodies)
+        for number in range(4):
+            there.of(LOG)(never, 0, content_of(bodies[number]), large if number % 2 else SHARES)
+        found = [plain(wait()) for wait in waits]
+    assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
 
 
 def test_a_process_that_is_killed_is_told_and_not_waited_for() -> None:
-    there = Weighers(1)
+    there = read_there([body(1)])
     os.kill(there._workers[0]._process.pid, signal.SIGKILL)
     with there, pytest.raises(WeigherEndedError, match="exit code -9"):
-        plain(started(there.weigh, [body(1)])[0]())
+        plain(started(there.of(LOG), [body(1)])[0]())
 
 
 def test_the_processes_end_with_who_made_them() -> None:
-    with Weighers(2) as there:
+    with read_there([], 2) as there:
         workers = [each._process for each in there._workers]
         assert [each.is_alive() for each in workers] == [True, True]
     assert [each.exitcode for each in workers] == [0, 0]
