@@ -2,7 +2,7 @@
 pool's were dropped.
 
 The store chooses the number, so the log does not contain it; but a batch and its events must have the same one. Pages
-are compared batch by batch. Rows are read once, after the log, in the order in which they lie, and matched by id.
+are compared batch by batch. Rows are read once, after the log, those of each number together, and matched by id.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
-from audit.fsck.copied import EventRows, copied_events
+from audit.fsck.copied import copied_events
 from audit.fsck.logged import LoggedEvents
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
@@ -67,10 +67,9 @@ class StoredEvents:
         self._take_orphans()
         for rows in copied_events(self._connection, self._pool_id):
             self._report.count(lt.event.name, len(rows.ids))
-            self._add_rows(self._logged.without_found(rows))
-        kept, unfound = self._logged.rest()
-        self._add_rows(kept)
-        for batch in unfound:
+            if not self._logged.finds(rows):
+                self._claims.add(ROW, rows.platform_id, rows.ids, rows.number)
+        for batch in self._logged.unfound():
             self._claims.add(LOGGED, batch.platform_id, batch.ids, batch.leaf_index)
         expected = self._batches.numbers()
         tally = _Tally()
@@ -81,9 +80,6 @@ class StoredEvents:
         if tally.found or self._orphans:
             self._report_all(set(agreed.values()))
         return agreed
-
-    def _add_rows(self, rows: EventRows) -> None:
-        self._claims.add(ROW, rows.platforms, rows.ids, rows.numbers)
 
     def _take_orphans(self) -> None:
         """Take in the pages that no batch has: a batch whose row has a wrong number may have had them."""

@@ -1,7 +1,7 @@
-"""Accepted events that have rows, batch by batch as the log has them, compared with the rows as they lie.
+"""Accepted events that have rows, batch by batch as the log has them, compared with the rows of the same number.
 
-A batch's rows were written together, by id: taken by number they are just the batch's ids in order, which is told by
-comparing bytes. Whatever is not so, and small batches, are left to be matched one by one.
+The rows of a batch's number are just the batch's ids, which is told by comparing bytes. Whatever is not so, and small
+batches, are left to be matched one by one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from audit.fsck.copied import EventRows
+from audit.fsck.copied import BatchRows
 from audit.partitions import Spill, Spooled
 from ledger.usage.batch import Int64Array
 from ledger.usage.pages import EventIds, ascending
 
 _LEAST: Final = 64
 """Events of a batch that is worth being compared as a whole."""
-
-_CARRIED_MAX: Final = 2**18
-"""Rows that wait for others of their batch, of which those after them are the rest."""
-
-
-_NONE: Final = EventRows(np.zeros(0, dtype=np.int64), np.zeros(0, dtype="V16"), np.zeros(0, dtype=np.int64))
 
 
 class LoggedBatch(NamedTuple):
@@ -42,7 +36,6 @@ class LoggedEvents:
         self._ids = Spooled(new_spill, np.dtype("V16"))
         self._count = 0
         self._starts, self._leaves, self._platforms, self._numbers = (array("q") for _ in range(4))
-        self._carried = _NONE
         self._sorted: tuple[Int64Array, Int64Array] | None = None
         """The numbers of the batches, ascending, and which batch has each; once the first rows come."""
         self._found: set[int] = set()
@@ -59,38 +52,21 @@ class LoggedEvents:
         self._count += len(ids)
         return True
 
-    def without_found(self, rows: EventRows) -> EventRows:
-        """Take in more rows, in the order in which they lie, and return those that belong to no batch that was found.
+    def finds(self, rows: BatchRows) -> bool:
+        """Whether rows are just those of the batch that alone has their number. Each batch is found once."""
+        batch = self._batch_of(rows.number)
+        if batch is None or len(rows.ids) != self._length(batch) or rows.platform_id != self._platforms[batch]:
+            return False
+        if ascending(rows.ids).tobytes() != ascending(self._ids_of(batch)).tobytes():
+            return False
+        self._found.add(batch)
+        return True
 
-        Some are kept for the next time.
-        """
-        rows, self._carried = self._carried.and_then(rows), _NONE
-        if not len(rows.ids):
-            return rows
-        order = np.argsort(rows.numbers, kind="stable")
-        rows = rows.at(order)
-        begins = np.flatnonzero(np.diff(rows.numbers, prepend=rows.numbers[:1] - 1))
-        ends = np.append(begins[1:], len(order))
-        left, kept = np.ones(len(order), dtype=np.bool_), np.zeros(len(order), dtype=np.bool_)
-        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            batch = self._batch_of(int(rows.numbers[begin]))
-            if batch is None:
-                continue
-            of_batch = slice(begin, end)
-            if end - begin < self._length(batch):
-                kept[of_batch] = True
-            elif self._is_found(batch, rows.at(np.arange(begin, end))):
-                left[of_batch] = False
-        if np.count_nonzero(kept) <= _CARRIED_MAX:
-            self._carried, left = rows.at(kept), left & ~kept
-        return rows.at(left)
-
-    def rest(self) -> tuple[EventRows, Iterator[LoggedBatch]]:
-        """Returns the rows that were kept, and the batches whose rows were not found."""
-        unfound = (place for place in range(len(self._starts)) if place not in self._found)
-        return self._carried, (
-            LoggedBatch(self._leaves[place], self._platforms[place], self._ids_of(place)) for place in unfound
-        )
+    def unfound(self) -> Iterator[LoggedBatch]:
+        """Yields the batches whose rows were not found."""
+        for place in range(len(self._starts)):
+            if place not in self._found:
+                yield LoggedBatch(self._leaves[place], self._platforms[place], self._ids_of(place))
 
     def _batch_of(self, number: int) -> int | None:
         """Returns the batch that alone has a number, if its rows were not found yet."""
@@ -110,11 +86,3 @@ class LoggedEvents:
 
     def _ids_of(self, batch: int) -> EventIds:
         return self._ids.at(self._starts[batch], self._length(batch))
-
-    def _is_found(self, batch: int, rows: EventRows) -> bool:
-        if len(rows.ids) != self._length(batch) or (rows.platforms != self._platforms[batch]).any():
-            return False
-        if ascending(rows.ids).tobytes() != ascending(self._ids_of(batch)).tobytes():
-            return False
-        self._found.add(batch)
-        return True

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 import typer
 
 from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
-from moiety.errors import Violation
+from moiety.roots import Violation
 from services.cli.base.exits import ConflictError, Exit, InputError
 from services.cli.base.output import Output, report
 

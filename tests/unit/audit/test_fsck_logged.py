@@ -1,4 +1,4 @@
-"""Batches whose rows lie as they should are found as a whole; of all others, and of their rows, everything is left."""
+"""Batches whose rows are as they should be are found as a whole; of all others, and of their rows, all is left."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from audit import partitions
-from audit.fsck import logged
-from audit.fsck.copied import EventRows
+from audit.fsck.copied import BatchRows
 from audit.fsck.logged import LoggedEvents
 from tests.support.memory_spill import MemorySpill
 
@@ -22,13 +21,19 @@ def ids(numbers: list[int]) -> Any:
     return np.array([number.to_bytes(16, "big") for number in numbers], dtype="V16")
 
 
-def rows(*made: tuple[int, int, int]) -> EventRows:
-    """Of (platform, id, number)."""
-    platforms, numbers = (np.array([row[place] for row in made], dtype=np.int64) for place in (0, 2))
-    return EventRows(platforms, ids([row[1] for row in made]), numbers)
+Made = tuple[int, int, int]
+"""A row: its platform, its id, and its batch's number."""
 
 
-def sound(number: int) -> list[tuple[int, int, int]]:
+def together(rows: list[Made]) -> list[BatchRows]:
+    """As Postgres sends them: those of a number and platform together."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for platform, event_id, number in rows:
+        found.setdefault((platform, number), []).append(event_id)
+    return [BatchRows(platform, number, ids(of_batch)) for (platform, number), of_batch in found.items()]
+
+
+def sound(number: int) -> list[Made]:
     return [(PLATFORM, 1000 * number + place, number) for place in range(SIZE)]
 
 
@@ -41,34 +46,29 @@ def taken(numbers: list[int]) -> LoggedEvents:
     return events
 
 
-def left(events: LoggedEvents, *chunks: list[tuple[int, int, int]]) -> tuple[list[tuple[int, int, int]], list[int]]:
+def left(events: LoggedEvents, rows: list[Made]) -> tuple[list[Made], list[int]]:
     """The rows that belong to no batch that was found, and the leaves of the batches that were not."""
-    over = []
-    for chunk in chunks:
-        over += plain(events.without_found(rows(*chunk)))
-    kept, unfound = events.rest()
-    batches = list(unfound)
+    over = [row for of_batch in together(rows) if not events.finds(of_batch) for row in plain(of_batch)]
+    batches = list(events.unfound())
     for batch in batches:
         assert len(batch.ids) == SIZE
         assert batch.platform_id == PLATFORM
-    return sorted(over + plain(kept)), [batch.leaf_index for batch in batches]
+    return sorted(over), [batch.leaf_index for batch in batches]
 
 
-def plain(found: EventRows) -> list[tuple[int, int, int]]:
-    numbers = [int.from_bytes(each.tobytes(), "big") for each in found.ids]
-    return list(zip(found.platforms.tolist(), numbers, found.numbers.tolist(), strict=True))
+def plain(rows: BatchRows) -> list[Made]:
+    return [(rows.platform_id, int.from_bytes(each.tobytes(), "big"), rows.number) for each in rows.ids]
 
 
 @pytest.mark.parametrize("spilled", [10**6, 150])
 def test_nothing_is_left_where_all_is_sound(spilled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "SPILLED_RECORDS", spilled)
     events = taken([4, 7, 5])
-    assert left(events, sound(4), sound(7) + sound(5)) == ([], [])
+    assert left(events, sound(4) + sound(7) + sound(5)) == ([], [])
 
 
-def test_rows_of_a_batch_may_come_apart_and_between_those_of_another() -> None:
-    mixed = sorted(sound(1) + sound(2), key=lambda row: row[1] % 1000)
-    assert left(taken([1, 2]), mixed[:30], [], mixed[30:130], mixed[130:]) == ([], [])
+def test_rows_of_a_batch_come_in_any_order() -> None:
+    assert left(taken([1, 2]), [*reversed(sound(1)), *sorted(sound(2), key=lambda row: row[1] % 7)]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -76,23 +76,20 @@ def test_rows_of_a_batch_may_come_apart_and_between_those_of_another() -> None:
     [(PLATFORM, 1050, 2), (PLATFORM + 1, 1050, 1), (PLATFORM, 1051, 1), (PLATFORM, 9_999, 1)],
     ids=["number", "platform", "twice", "id"],
 )
-def test_one_wrong_row_leaves_its_batch_and_all_its_rows(wrong: tuple[int, int, int]) -> None:
+def test_one_wrong_row_leaves_its_batch_and_all_its_rows(wrong: Made) -> None:
     edited = sound(1)
     edited[50] = wrong
     over, leaves = left(taken([1]), edited)
     assert (over, leaves) == (sorted(edited), [0])
 
 
-@pytest.mark.parametrize("chunk", [7, 1000])
-def test_a_missing_row_and_one_too_many_leave_their_batches(chunk: int) -> None:
+def test_a_missing_row_and_one_too_many_leave_their_batches() -> None:
     lying = [*sound(1)[1:], *sound(2), (PLATFORM, 5, 2), *sound(3)]
-    chunks = [lying[begin : begin + chunk] for begin in range(0, len(lying), chunk)]
-    over, leaves = left(taken([1, 2, 3]), *chunks)
-    assert set(leaves) <= {0, 1}
-    assert 0 in leaves
-    assert (PLATFORM, 5, 2) in over
-    assert set(over) >= set(sound(1)[1:])
-    assert not set(over) & set(sound(3))
+    assert left(taken([1, 2, 3]), lying) == (sorted(lying[: -len(sound(3))]), [0, 1])
+
+
+def test_a_row_of_another_platform_is_left_and_the_batch_of_its_number_is_found() -> None:
+    assert left(taken([1]), [*sound(1), (PLATFORM + 1, 5, 1)]) == ([(PLATFORM + 1, 5, 1)], [])
 
 
 def test_batches_that_claim_one_number_are_both_left() -> None:
@@ -106,12 +103,3 @@ def test_small_batches_and_those_without_a_number_are_not_taken() -> None:
     assert not events.takes(0, PLATFORM, ids([1, 2]), 1)
     assert not events.takes(1, PLATFORM, ids([each for _, each, _ in sound(3)]), None)
     assert left(events, sound(1)) == (sound(1), [])
-
-
-def test_rows_that_wait_in_vain_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logged, "_CARRIED_MAX", 120)
-    events = taken([1, 2, 3])
-    first = plain(events.without_found(rows(*sound(1)[:80])))
-    second = plain(events.without_found(rows(*sound(2)[:80])))
-    assert (first, len(second)) == ([], 160)
-    assert left(events, sound(3)) == ([], [0, 1])
