@@ -14,15 +14,21 @@ WAITING_MAX: Final = 2_000
 database has a few dozen; rows beyond this are read again when they are."""
 
 
+_CHUNK_ROWS: Final = 100
+"""Rows that are read at a time: of weights and pages a thousand are some 50 MB, which others would wait for."""
+
+
 class NumberedRows:
-    """A pool's rows of a table that begins its key with a batch's number."""
+    """A pool's rows of a table that begins its key with a batch's number. They are read from the first `take` on."""
 
     def __init__(self, connection: sa.Connection, pool_id: int, table: sa.Table) -> None:
         self.table = table
         self._connection = connection
         self._query = sa.select(*columns_of(table)).where(table.c.pool_id == pool_id)
-        self._rows = stored_rows(connection, self._query.order_by(*table.primary_key.columns))
-        self._next = next(self._rows, None)
+        ordered = self._query.order_by(*table.primary_key.columns)
+        self._rows = stored_rows(connection, ordered, chunk_rows=_CHUNK_ROWS)
+        self._next: Row | None = None
+        self._is_begun = False
         self._waiting: dict[int, list[Row]] = {}
         self._kept = 0
         self._passed: set[int] = set()
@@ -30,6 +36,7 @@ class NumberedRows:
 
     def take(self, number: int) -> list[Row]:
         """Returns the rows with a number; only the first time that it is asked for."""
+        self._begin()
         while self._next is not None and self._next["batch_number"] <= number:
             self._pass(self._next, keep=self._next["batch_number"] == number)
             self._next = next(self._rows, None)
@@ -42,6 +49,7 @@ class NumberedRows:
 
     def rest(self) -> Iterator[Row]:
         """Yields the rows that nobody asked for."""
+        self._begin()
         waiting, self._waiting = self._waiting, {}
         for rows in waiting.values():
             yield from rows
@@ -50,6 +58,10 @@ class NumberedRows:
         while self._next is not None:
             yield self._next
             self._next = next(self._rows, None)
+
+    def _begin(self) -> None:
+        if not self._is_begun:
+            self._is_begun, self._next = True, next(self._rows, None)
 
     def _pass(self, row: Row, *, keep: bool) -> None:
         number = row["batch_number"]

@@ -27,7 +27,7 @@ _NUMBERS: Final = count()
 """Of cursors: each has a name of its own."""
 
 
-def stored_rows(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Row]:
+def stored_rows(connection: sa.Connection, query: sa.Select[Any], *, chunk_rows: int = _CHUNK_ROWS) -> Iterator[Row]:
     """The rows of a query, read a chunk at a time.
 
     By the driver itself, in binary: as text bytes are twice as long, and SQLAlchemy's rows take as long again.
@@ -35,7 +35,7 @@ def stored_rows(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Ro
     asked = query.compile(dialect=connection.dialect)
     driver = driver_connection(connection)
     with driver.cursor(f"stored_rows_{next(_NUMBERS)}", binary=True, row_factory=dict_row) as cursor:
-        cursor.itersize = _CHUNK_ROWS
+        cursor.itersize = chunk_rows
         for row in cursor.execute(asked.string, asked.params):
             yield {name: _plain(value) for name, value in row.items()}
 
