@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -71,34 +71,47 @@ def check_pool(
     means: Means,
     *,
     history: RegistryHistory | None = None,
+    beside: sa.Connection | None = None,
     every: bool = False,
 ) -> Generator[Progress, None, CheckReport]:
     """Check every table of a pool; yields progress and returns the report.
 
     `history` is the registry's, which checks of several pools share. The connection's transaction must see one state
-    throughout, and is used by this thread alone. `every` says whether the report lists all findings.
+    throughout, and is used by this thread alone; so does and is that of `beside`, on which much is read meanwhile.
+    `every` says whether the report lists all findings.
     """
     history = history or registry_history(connection, bodies)
-    read_by_index(connection)
+    for each in (connection, beside):
+        if each is not None:
+            read_by_index(each)
 
     def anew(*, search_rounds: bool) -> _PoolCheck:
         report = CheckReport(pool.name, every=every)
-        return _PoolCheck(connection, pool, registry, bodies, means, report, history, search_rounds=search_rounds)
+        seen = _Seen(connection, beside)
+        return _PoolCheck(seen, pool, registry, bodies, means, report, history, search_rounds=search_rounds)
 
     check = anew(search_rounds=False)
     try:
         yield from check.run()
     except UnlistedRoundError:
         # Where rounds end must be known before they are read, and the rows that say so are not to be trusted.
+        check.give_up()
         check = anew(search_rounds=True)
         yield from check.run()
     return check.report
 
 
+class _Seen(NamedTuple):
+    """Connections whose transactions see the same state."""
+
+    connection: sa.Connection
+    beside: sa.Connection | None
+
+
 class _PoolCheck:
     def __init__(
         self,
-        connection: sa.Connection,
+        seen: _Seen,
         pool: PoolRef,
         registry: Registry,
         bodies: Bodies,
@@ -108,6 +121,7 @@ class _PoolCheck:
         *,
         search_rounds: bool,
     ) -> None:
+        connection, beside = seen
         self._connection, self._pool, self._registry = connection, pool, registry
         self.report = report
         pool_id = pool.pool_id
@@ -133,7 +147,7 @@ class _PoolCheck:
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
-        self._events = StoredEvents(connection, pool_id, self.report, means)
+        self._events = StoredEvents(connection, pool_id, self.report, means, beside)
         self._weights = WeightRows(connection, pool_id, registry, self.report)
         self._unique = UniqueEvents(means.new_spill, means.salt, means.submit)
         self._find = partial(find_row, connection, pool_id)
@@ -156,6 +170,10 @@ class _PoolCheck:
                     self.report.unfollowed_from = row["leaf_index"]
             yield Progress(self.report.leaves, self._walk.total, self.report.events, self._fold.shares)
         self._finish()
+
+    def give_up(self) -> None:
+        """Leave it, so that another one may begin."""
+        self._events.give_up()
 
     # What follows from a leaf.
 

@@ -10,7 +10,6 @@ import numpy as np
 import psycopg
 import sqlalchemy as sa
 from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGconn
 
 from ledger.store.database import driver_connection
 from ledger.usage.pages import EventIds
@@ -37,46 +36,57 @@ _WORK_MEM: Final = "64MB"
 """For putting together the rows of some two million events; those of more go through Postgres' files in between."""
 
 
-def copied_events(connection: sa.Connection, pool_id: int) -> Iterator[BatchRows]:
-    """Yields a pool's rows of `event`, batch by batch.
+class CopiedEvents:
+    """A pool's rows of `event`, batch by batch, of which Postgres begins to send some when this is made.
 
-    Postgres puts them together, for a row that is sent by itself takes a quarter of a microsecond to receive.
+    Postgres puts them together, for a row that is sent by itself takes a quarter of a microsecond to receive. Nothing
+    else can be asked on the connection before all were read.
     """
-    connection.execute(sa.select(sa.func.set_config("work_mem", _WORK_MEM, True)))
-    query = f"""
-        SELECT platform_id, batch_number, array_agg(event_id) FROM event
-        WHERE pool_id = {int(pool_id)} GROUP BY platform_id, batch_number
-    """  # noqa: S608  # a number
-    start = _HEADER_BYTES
-    for row in _copied(driver_connection(connection).pgconn, f"COPY ({query}) TO STDOUT (FORMAT BINARY)"):
-        if len(row) >= start + _ROW.size:  # the last one only says that it is
-            yield _rows_in(row, start)
-        start = 0
 
+    def __init__(self, connection: sa.Connection, pool_id: int) -> None:
+        connection.execute(sa.select(sa.func.set_config("work_mem", _WORK_MEM, True)))
+        query = f"""
+            SELECT platform_id, batch_number, array_agg(event_id) FROM event
+            WHERE pool_id = {int(pool_id)} GROUP BY platform_id, batch_number
+        """  # noqa: S608  # a number
+        self._connection = driver_connection(connection).pgconn
+        self._connection.send_query(f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode())
+        while self._connection.flush():
+            pass
 
-def _copied(connection: PGconn, statement: str) -> Iterator[memoryview]:
-    """Yields the rows that a COPY sends, the first one after the header.
+    def rows(self) -> Iterator[BatchRows]:
+        """Yields them, once.
 
-    Straight from libpq: psycopg's own way takes more than twice as long for each.
+        Raises:
+            psycopg.Error: Postgres ends with an error.
+        """
+        start = _HEADER_BYTES
+        for row in self._received():
+            if len(row) >= start + _ROW.size:  # the last one only says that it is
+                yield _rows_in(row, start)
+            start = 0
 
-    Raises:
-        psycopg.Error: Postgres ends the COPY with an error.
-    """
-    begun, is_over = connection.exec_(statement.encode()), False
-    try:
-        size = 0 if begun.status == ExecStatus.COPY_OUT else -1
-        while size >= 0:
-            size, row = connection.get_copy_data(0)
-            if size >= 0:
-                yield row
-        results = [begun, *iter(connection.get_result, None)]
-        is_over = True
-    finally:
-        if not is_over:  # nobody reads the rest, and no other statement could be sent before it
-            connection.finish()
-    for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
+    def _received(self) -> Iterator[memoryview]:
+        """Yields what the COPY sends, the first row after the header.
+
+        Straight from libpq: psycopg's own way takes more than twice as long for each.
+        """
+        connection, is_over = self._connection, False
+        try:
+            begun = connection.get_result()
+            size = 0 if begun is not None and begun.status == ExecStatus.COPY_OUT else -1
+            while size >= 0:
+                size, row = connection.get_copy_data(0)
+                if size >= 0:
+                    yield row
+            results = [begun, *iter(connection.get_result, None)]
+            is_over = True
+        finally:
+            if not is_over:  # nobody reads the rest, and no other statement could be sent before it
+                connection.finish()
+        for result in results:
+            if result is not None and result.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result)
 
 
 def _rows_in(row: memoryview, start: int) -> BatchRows:

@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
-from audit.fsck.copied import copied_events
+from audit.fsck.copied import CopiedEvents
 from audit.fsck.logged import LoggedEvents
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
@@ -28,10 +28,21 @@ from ledger.usage.pages import EventIds, Page, ascending, known_among, unpacked
 
 
 class StoredEvents:
-    """A pool's rows of `event` and its pages of events."""
+    """A pool's rows of `event` and its pages of events.
 
-    def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport, means: Means) -> None:
+    On a connection `beside`, which sees the same, Postgres begins with the rows at once.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        pool_id: int,
+        report: CheckReport,
+        means: Means,
+        beside: sa.Connection | None = None,
+    ) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
+        self._copied = None if beside is None else CopiedEvents(beside, pool_id)
         dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
         self._pages = NumberedRows(connection, pool_id, lt.claim_page)
@@ -58,6 +69,11 @@ class StoredEvents:
         """Take in the number of a batch whose events are not known: nothing can be said of what has it."""
         self._unchecked.append(number)
 
+    def give_up(self) -> None:
+        """Read what Postgres has begun to send, so that the connection is free."""
+        for _ in self._copied.rows() if self._copied else ():
+            pass
+
     def finish(self, weightless: Collection[int]) -> dict[int, int]:
         """Compare all rows with the events that were taken in.
 
@@ -65,7 +81,8 @@ class StoredEvents:
         that no other batch has, and its weights are not under its row's number either, which `weightless` says.
         """
         self._take_orphans()
-        for rows in copied_events(self._connection, self._pool_id):
+        copied = self._copied or CopiedEvents(self._connection, self._pool_id)
+        for rows in copied.rows():
             self._report.count(lt.event.name, len(rows.ids))
             if not self._logged.finds(rows):
                 self._claims.add(ROW, rows.platform_id, rows.ids, rows.number)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.sql import SQL
 
 from ledger.errors import BusyError, LedgerCorruptError, LostRaceError, StateError, StoreUnavailableError
 from ledger.store.sending import Connection
@@ -220,11 +221,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def snapshot(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads, and sees everything as it was at its first read."""
+    def snapshot(self, *, like: sa.Connection | None = None) -> Iterator[sa.Connection]:
+        """A transaction that only reads, and sees everything as it was at its first read; or what another one sees."""
         with self.transaction() as connection:
             # It holds no lock that anyone waits for, and may read a whole log.
-            driver_connection(connection).execute(_SNAPSHOT, prepare=False)
+            driver = driver_connection(connection)
+            driver.execute(_SNAPSHOT, prepare=False)
+            if like is not None:
+                seen = like.execute(sa.select(sa.func.pg_export_snapshot())).scalar_one()
+                driver.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(seen), prepare=False)
             yield connection
 
     @contextmanager

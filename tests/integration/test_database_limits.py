@@ -39,6 +39,18 @@ def test_a_snapshot_may_take_as_long_as_a_whole_log_takes(database: Database) ->
         assert shown(connection, "transaction_isolation") == "repeatable read"
 
 
+def test_a_snapshot_may_see_what_another_one_does(database: Database) -> None:
+    sees = "SELECT pg_current_snapshot()::text"
+    with database.snapshot() as first:
+        seen = first.exec_driver_sql(sees).scalar_one()
+        with database.transaction() as writing:
+            writing.exec_driver_sql("SELECT pg_current_xact_id()")
+        with database.snapshot(like=first) as like, database.snapshot() as later:
+            assert like.exec_driver_sql(sees).scalar_one() == seen
+            assert shown(like, "transaction_isolation") == "repeatable read"
+            assert later.exec_driver_sql(sees).scalar_one() != seen
+
+
 def test_the_url_s_own_options_are_kept_and_the_role_with_them(database_url: str) -> None:
     opened = Database(with_options(database_url, "-c lock_timeout=300 -c role=none"), connections=2)
     with opened.transaction() as connection:

@@ -69,6 +69,25 @@ def test_a_finding_ends_with_one_and_names_table_key_and_figures(
     assert folk["findings"] == [finding]
 
 
+def test_rows_of_events_are_compared_whatever_rounds_say(
+    scene: Scene, owner: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.submit([event(number << 112) for number in range(1, 200)], "rows")
+    scene.pay_in(900, "money")
+    scene.cut("round-1")
+    capsys.readouterr()
+    execute(owner, f"UPDATE event SET batch_number = batch_number + 100 WHERE event_id < '{15 << 112:032x}'")
+    assert fsck(POOL, "--all", "--json") == 1
+    listed = json.loads(capsys.readouterr().out)
+    execute(owner, "UPDATE round SET leaf_index = leaf_index - 1")
+    assert fsck(POOL, "--all", "--json") == 1
+    again = json.loads(capsys.readouterr().out)
+    wrong = {each["key"] for each in listed["reports"][0]["findings"] if each["table"] == "event"}
+    assert len(wrong) > 10
+    assert wrong == {each["key"] for each in again["reports"][0]["findings"] if each["table"] == "event"}
+    assert "round" in {each["table"] for each in again["reports"][0]["findings"]}
+
+
 @pytest.mark.usefixtures("scene")
 def test_a_pool_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert fsck("blues") == 2

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 
 from audit.findings import Finding
@@ -53,6 +52,9 @@ def check_pools(
     return list(check.reports.values())
 
 
+_IS_CLUSTER: Final = sa.text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
+
+
 class _Check:
     """The check of the chosen pools, and if none was named, of rows that are of no pool.
 
@@ -76,11 +78,14 @@ class _Check:
             with (
                 means_of_machine(THREADS, self._reading) as means_of,
                 self._database.snapshot() as connection,
+                self._beside(connection) as beside,
             ):
                 try:
-                    self._all(connection, means_of)
-                except (sa.exc.DBAPIError, psycopg.Error):
-                    connection.invalidate()  # cursors are still open on it, and nobody else should close them
+                    self._all(connection, beside, means_of)
+                except BaseException:
+                    for each in (connection, beside):  # they have more to say, and nobody else should wait for it
+                        if each is not None:
+                            each.invalidate()
                     raise
         except LedgerCorruptError as error:
             said = broken_page(error.__cause__)
@@ -91,7 +96,14 @@ class _Check:
             report = self.reports[self._at] = CheckReport(self._at, unfollowed_from=0)
             report.add(page.table or "database", page.place, "page", page.said, "a page that Postgres can read")
 
-    def _all(self, connection: sa.Connection, means_of: Callable[[PoolRef], Means]) -> None:
+    def _beside(self, connection: sa.Connection) -> AbstractContextManager[sa.Connection | None]:
+        """Another connection that sees the same; on a cluster no two do."""
+        is_cluster = connection.execute(_IS_CLUSTER).scalar_one()
+        return nullcontext() if is_cluster else self._database.snapshot(like=connection)
+
+    def _all(
+        self, connection: sa.Connection, beside: sa.Connection | None, means_of: Callable[[PoolRef], Means]
+    ) -> None:
         registry = read_registry(connection, partial(_read_now, self._database))
         history = registry_history(connection, self._bodies)
         for pool in _chosen(registry.pools, self._names):
@@ -102,10 +114,10 @@ class _Check:
                 if pool == REGISTRY:
                     steps = check_registry_log(connection, registry, self._bodies, every=self._every)
                 else:
-                    means = means_of(pool)
                     steps = check_pool(
-                        connection, pool, registry, self._bodies, means, history=history, every=self._every
-                    )
+                        connection, pool, registry, self._bodies, means_of(pool), history=history, beside=beside,
+                        every=self._every,
+                    )  # fmt: skip
                 found = _run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total))
             self.reports[pool.name] = found
         self._at = ""

@@ -123,7 +123,7 @@ def fsck(
     from services.settings import load_settings
 
     settings = load_settings()
-    with _database(settings.owner_url) as database:
+    with _database(settings.owner_url, connections=3) as database:
         reports = check_pools(output, database, settings.bodies_url, pools or [], every=every)
     if not show(output, reports):
         raise typer.Exit(Exit.DOES_NOT_HOLD)
@@ -354,10 +354,10 @@ def _desk() -> Iterator[Database]:
 
 
 @contextmanager
-def _database(url: str, *, as_owner: bool = False) -> Iterator[Database]:
+def _database(url: str, *, as_owner: bool = False, connections: int = 2) -> Iterator[Database]:
     from ledger.store.database import SERVICE_ROLE, Database
 
-    database = Database(_required(url), connections=2, role=None if as_owner else SERVICE_ROLE)
+    database = Database(_required(url), connections=connections, role=None if as_owner else SERVICE_ROLE)
     try:
         yield database
     finally:
