@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.intake import GROUPED_EVENTS, LARGE_AT_ONCE, LARGE_TOGETHER, UsageStore
 from ledger.store.usage.prepared import Sent
+from ledger.usage.batch import Batch
 from moiety import batch_of, usage_batches
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
@@ -78,6 +80,20 @@ def test_they_share_a_transaction_and_each_has_a_leaf_of_its_own(scene: Scene, o
     assert require_sound_log(owner, POOL) == max(leaves) + 1
     counts = row_counts(owner)
     assert (counts["batch"], counts["body"]) == (count, count)
+
+
+def test_one_that_waits_for_its_turn_keeps_none_of_its_columns(scene: Scene) -> None:
+    (body,) = usage_batches(batch_of(events(range(EVENTS))))
+    before = batches_in_memory()
+    prepared = scene.deployment.running.parts.usage._preparation.one(
+        Sent.of(BatchIdentity(POOL, "tunesmith", "b-0"), METHOD, body)
+    )
+    assert (len(prepared), batches_in_memory()) == (EVENTS, before)
+
+
+def batches_in_memory() -> int:
+    gc.collect()
+    return sum(type(each) is Batch for each in gc.get_objects())
 
 
 def test_an_event_in_two_of_them_counts_once(scene: Scene, owner: sa.Engine) -> None:

@@ -180,7 +180,7 @@ class UsageStore:
         return sent.written is not None and len(sent.written) <= GROUPED_EVENTS and not is_elsewhere
 
     def _record_with_others(self, prepared: Prepared) -> RecordedBatch:
-        groups = self._groups if len(prepared.batch) <= GROUPED_EVENTS else self._large
+        groups = self._groups if len(prepared) <= GROUPED_EVENTS else self._large
         return groups.do(prepared.identity.pool, prepared)
 
     def _record_group(self, group: Sequence[Sent | Prepared]) -> list[RecordedBatch | Exception]:
@@ -287,7 +287,7 @@ def _sent(group: Sequence[Prepared]) -> list[tuple[int, DayOfUsage]]:
     for each in group:
         if each.is_counted:
             before = sent.get(each.platform_id, DayOfUsage())
-            sent[each.platform_id] = DayOfUsage(before.events + len(each.batch), before.batch_bytes + len(each.body))
+            sent[each.platform_id] = DayOfUsage(before.events + len(each), before.batch_bytes + len(each.body))
     return list(sent.items())
 
 

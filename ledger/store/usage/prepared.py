@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -26,7 +27,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
-from ledger.usage.pages import Cut, cut
+from ledger.usage.pages import Cut, EventIds, cut
 from ledger.usage.reading import Reading
 from ledger.usage.shares import first_occurrences, require_known
 from ledger.usage.weights import BatchWeights, weigh_by_month
@@ -68,7 +69,9 @@ class Prepared:
     Attributes:
         accepted: (n,) the events that count.
         claimed: their positions, ascending by id.
+        claimed_ids: their ids, in that order.
         cut: their ids as pages; None for a batch that was left with some of its events.
+        read_again: returns the batch. It is let go of, for it takes most of the memory, and seldom needed again.
         is_counted: whether its platform has a quota that it counts towards.
         is_scheme_fixed: whether its platform's id scheme is fixed; if not, it is looked up again under the lock.
     """
@@ -80,10 +83,11 @@ class Prepared:
     body: bytes
     method: Method
     membership_version: int | None
-    batch: Batch
+    read_again: Callable[[], Batch]
     collectives: registry.Numbered
     accepted: BoolArray
     claimed: Int64Array
+    claimed_ids: EventIds
     cut: Cut | None
     weights: BatchWeights
     is_counted: bool
@@ -91,21 +95,25 @@ class Prepared:
     is_scheme_fixed: bool
     nearly_known: tuple[tuple[str, str], ...]
 
+    def __len__(self) -> int:
+        return len(self.accepted)
+
     def of_free(self, free: BoolArray) -> Prepared:
         """Returns it with only those claimed events that are free."""
-        accepted = np.zeros(len(self.batch), dtype=np.bool_)
+        accepted = np.zeros(len(self), dtype=np.bool_)
         accepted[self.claimed[free]] = True
         return replace(
             self,
             accepted=accepted,
             claimed=self.claimed[free],
+            claimed_ids=self.claimed_ids[free],
             cut=None,
-            weights=weigh_by_month(self.batch, accepted),
+            weights=weigh_by_month(self.read_again(), accepted),
         )
 
     def claim(self, batch_number: int) -> EventClaim:
         """Returns the claim on its events, for its number."""
-        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed], self.cut)
+        return EventClaim(self.platform_id, batch_number, self.claimed_ids, self.cut)
 
     def content(self) -> UsageContent:
         """Returns its content in the log."""
@@ -206,6 +214,7 @@ class Preparation:
         terms.in_time.require_in_time(batch.occurred_at, under.now)
         terms.quota.require_room(platform, DayOfUsage(len(batch), len(sent.body)), under.today, under.now)
         first, ascending = first_occurrences(batch)
+        claimed_ids = batch.event_ids[ascending]
         return Prepared(
             identity=sent.identity,
             pool=pool,
@@ -214,11 +223,12 @@ class Preparation:
             body=sent.body,
             method=terms.method,
             membership_version=under.reading.membership_version,
-            batch=batch,
+            read_again=partial(under.reading.usage, sent.body, written=sent.written),
             collectives=numbered,
             accepted=first,
             claimed=ascending,
-            cut=cut(batch.event_ids[ascending]),
+            claimed_ids=claimed_ids,
+            cut=cut(claimed_ids),
             weights=weigh_by_month(batch, first),
             is_counted=terms.quota.is_counted,
             id_scheme=sent.id_scheme,
