@@ -24,3 +24,5 @@ def main() -> None:
         name = (error.name or "").partition(".")[0]
         sys.stderr.write(f'This command needs the package {name}: pip install "moiety-server[serve]"\n')
         sys.exit(2)
+    finally:
+        gc.freeze()  # what is left ends with the process; looking through it for garbage takes 0.1 s and more

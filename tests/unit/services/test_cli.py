@@ -302,3 +302,14 @@ def test_without_the_server_the_command_says_what_to_install() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == Exit.BAD_INPUT
     assert ended.stderr == 'This command needs the package typer: pip install "moiety-server[serve]"\n'
+
+
+def test_a_command_that_ends_does_not_look_through_what_it_leaves() -> None:
+    program = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > len(gc.get_objects())))
+from services.cli.entry import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "True"
