@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Final
 
 from services.cli.base.exits import is_foreign
-from services.process.memory import YOUNG_OBJECTS
+
+_YOUNG_OBJECTS: Final = 100_000
+"""Objects made between searches for cycles: a command makes few cycles and ends soon. A server has a number of its own.
+"""
 
 
 def main() -> None:
     """Run the command line. Exits with status 2 if a package is missing, 130 on Ctrl-C before it starts."""
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(_YOUNG_OBJECTS)
     try:
         from services.cli.app import main as command
 
