@@ -10,7 +10,7 @@ import rfc8785
 _EXACT: Final = 2**53
 """Integers below it are spelled alike everywhere; RFC 8785 has no others."""
 
-_spell: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_spell: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
 
 
 def canonical(value: Any) -> bytes:

@@ -23,7 +23,6 @@ from ledger.log.merkle import leaf_hash
 MAX_ENTRY_BYTES: Final = 65_535
 """C2SP tlog-tiles stores entries with a 16-bit length."""
 
-_TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
 
 
@@ -184,7 +183,7 @@ def _document(leaf: Leaf[Content]) -> dict[str, Any]:
         "type": leaf.content.type,
         "pool": leaf.pool,
         "index": leaf.index,
-        "time": leaf.time.astimezone(UTC).strftime(_TIME_FORMAT),
+        "time": leaf.time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         **leaf.content.model_dump(mode="json"),
     }
 

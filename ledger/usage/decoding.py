@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ledger.errors import InvalidInputError, Violation
 from ledger.usage.arrow_stream import (
@@ -319,7 +318,7 @@ class _Columns:
         _require_amounts(len(pairs), kind)
         if pairs.null_count:
             raise _violations_at(events_at(_null_places(pairs), offsets), kind.names, "must not contain nulls")
-        return offsets, _encoded(pc.struct_field(pairs, "id"), kind.names), pc.struct_field(pairs, kind.amount)
+        return offsets, _encoded(pairs.field("id"), kind.names), pairs.field(kind.amount)
 
     def _names(self, dictionary: pa.Array) -> tuple[str, ...]:
         column = self._kind.names
@@ -357,10 +356,15 @@ def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
 
 def _text_bytes(column: pa.StringArray) -> int:
     """The bytes of all texts of a column without nulls."""
+    bounds = _bounds(column, np.dtype(np.int32))
+    return int(bounds[-1]) - int(bounds[0])
+
+
+def _bounds(column: pa.Array, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Where each text or byte string of a column begins, and where the last one ends: (n + 1,), as a view."""
     if not len(column):
-        return 0
-    offsets = np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1, offset=4 * column.offset)
-    return int(offsets[-1]) - int(offsets[0])
+        return np.zeros(1, dtype=dtype)
+    return np.frombuffer(column.buffers()[1], dtype, len(column) + 1, dtype.itemsize * column.offset)
 
 
 def _plain_text(column: pa.Array, field: str) -> pa.StringArray:
@@ -413,7 +417,7 @@ def _event_ids(column: pa.Array) -> EventIds:
     if not pa.types.is_fixed_size_binary(column.type):
         _require_no_bomb(column, "event_id")
         column = column.cast(pa.large_binary())
-        wrong = np.flatnonzero(_numbers(pc.binary_length(column)) != _ID_BYTES)
+        wrong = np.flatnonzero(np.diff(_bounds(column, np.dtype(np.int64))) != _ID_BYTES)
         if len(wrong):
             raise _violations_at(wrong, "event_id", f"must be {_ID_BYTES} bytes")
         column = column.cast(pa.binary(_ID_BYTES))
