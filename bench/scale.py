@@ -48,7 +48,7 @@ def measured(sections: dict[str, Any]) -> dict[str, float]:
     if "verify" in figures:
         values["verified_shares_per_second"] = figures["verify"]
     if "growth-intake" in sections:
-        values["event_row_bytes"] = sum(
+        values["event_id_bytes"] = sum(
             lines["growth-event-bytes", f"UUIDv7, {part}"][-1][1] for part in ("rows", "index")
         )
     if "growth-rounds" in sections:
@@ -88,8 +88,8 @@ def worked_out(c: dict[str, float], events: int) -> list[tuple[str, str, float]]
         ("the same on Citus, by the coordinator", "processors / `citus_share`", ceil(processors / c["citus_share"])),
         ("TB a day, all copies", "events * `stored_bytes_per_event` * `copies`", stored_per_day / 10**12),
         ("TB after a year", "that * 365", stored / 10**12),
-        ("of which ids of events, TB", "events * `event_row_bytes` * `copies` * 365",
-         events * c["event_row_bytes"] * c["copies"] * DAYS_PER_YEAR / 10**12),
+        ("of which ids of events, TB", "events * `event_id_bytes` * `copies` * 365",
+         events * c["event_id_bytes"] * c["copies"] * DAYS_PER_YEAR / 10**12),
         ("TB a day in Postgres with bodies elsewhere, all copies", "events * `postgres_bytes_per_event` * `copies`",
          events * c["postgres_bytes_per_event"] * c["copies"] / 10**12),
         ("days until one node is full", "`node_disk_bytes` * `full_share` / bytes a day", disk / stored_per_day),

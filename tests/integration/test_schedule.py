@@ -325,22 +325,17 @@ def recorded(scene: Scene, number: int) -> RoundRecord:
         return rounds.get_round(connection, registry.pool_ref(connection, POOL), number)
 
 
-def test_what_the_scheduler_tells_of_a_posted_round_is_what_is_recorded(scene: Scene, clock: SteppedClock) -> None:
+@pytest.mark.parametrize(("review_seconds", "state"), [(0, RoundState.POSTED), (60, RoundState.CALCULATED)])
+def test_what_the_scheduler_tells_of_a_round_is_what_is_recorded(
+    deployment: Deployment, clock: SteppedClock, review_seconds: int, state: RoundState
+) -> None:
+    scene = open_scene(deployment, policy=Policy(review_seconds=review_seconds))
     set_schedule(scene, "0 0 * * *")
     scene.fill()
     clock.now = at(2)
     (told,) = scene.deployment.running.parts.scheduler.run_once()
-    assert told.state is RoundState.POSTED
+    assert told.state is state
     assert told == recorded(scene, 1)
-
-
-def test_what_the_scheduler_tells_of_an_open_round_is_what_is_recorded(reviewed: Scene, clock: SteppedClock) -> None:
-    set_schedule(reviewed, "0 0 * * *")
-    reviewed.fill()
-    clock.now = at(2)
-    (told,) = reviewed.deployment.running.parts.scheduler.run_once()
-    assert told.state is RoundState.CALCULATED
-    assert told == recorded(reviewed, 1)
 
 
 def test_a_schedule_that_is_paused_while_its_round_is_calculated_cuts_nothing(
