@@ -48,11 +48,9 @@ class Month:
         return f"{self.start:%Y-%m}"
 
     @property
-    def fires_at(self) -> datetime:
-        """When the schedule first looks for the month's round: the first of the next one, six in the morning, local
-        time.
-        """
-        return self.end.replace(hour=6)
+    def unpaid_mornings(self) -> list[datetime]:
+        """When the schedule looks for the month's round and money is missing: each at six in the morning, local time."""
+        return [(self.end + timedelta(days=day)).replace(hour=6) for day in range(self.days_late)]
 
     @property
     def paid_at(self) -> datetime:
