@@ -49,7 +49,7 @@ class Month:
 
     @property
     def unpaid_mornings(self) -> list[datetime]:
-        """When the schedule looks for the month's round and money is missing: each at six in the morning, local time."""
+        """When the schedule looks for the month's round and money is missing: at six in the morning, local time."""
         return [(self.end + timedelta(days=day)).replace(hour=6) for day in range(self.days_late)]
 
     @property
