@@ -25,13 +25,17 @@ def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     """`moiety db fsck POOL` in seconds, beside `moiety verify` of a bundle of that pool; a round is part of both.
 
     Where ids ascend, both read the same: bodies, and ids and weights that follow from them. Random ids have a row each
-    besides.
+    besides. Of small batches, each takes as long as what there is of it.
     """
+    small = Workload(batches=24 * batches, events_per_batch=213, shares_per_event=4)
     with tempfile.TemporaryDirectory() as folder:
-        ordered, random = Workload(batches=batches, ids=uuid7_ids), Workload(batches=batches)
         return [
-            _measured(stage, runs, Path(folder), "fsck", "ids in order", ordered),
-            _measured(stage, runs, Path(folder), "fsck-random", "random ids", random),
+            _measured(stage, runs, Path(folder), name, what, workload)
+            for name, what, workload in (
+                ("fsck", "ids in order", Workload(batches=batches, ids=uuid7_ids)),
+                ("fsck-random", "random ids", Workload(batches=batches)),
+                ("fsck-small", "random ids", small),
+            )
         ]
 
 
@@ -49,7 +53,7 @@ def _measured(stage: Stage, runs: int, folder: Path, name: str, ids: str, worklo
     for _ in range(runs):
         checked.append(_seconds(stage, "db", "fsck", pool))
         verified.append(_seconds(stage, "verify", str(bundle), "--key", str(KEY.verifier_key)))
-    what = f"check the database of {workload.events:,} events in {workload.batches} batches (`moiety db fsck`), {ids}"
+    what = f"check the database of {workload.events:,} events in {workload.batches:,} batches (`moiety db fsck`), {ids}"
     against = "`moiety verify` of the same log's bundle"
     return Figure(name, what, against, "s", checked, verified, 1.0, 0.8, lower=True)
 

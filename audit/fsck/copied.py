@@ -45,6 +45,7 @@ class CopiedEvents:
 
     def __init__(self, connection: sa.Connection, pool_id: int) -> None:
         connection.execute(sa.select(sa.func.set_config("work_mem", _WORK_MEM, True)))
+        connection.execute(sa.select(sa.func.set_config("max_parallel_workers_per_gather", "0", True)))
         query = f"""
             SELECT platform_id, batch_number, array_agg(event_id) FROM event
             WHERE pool_id = {int(pool_id)} GROUP BY platform_id, batch_number

@@ -9,6 +9,7 @@ begin to keep bodies elsewhere at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol, cast
@@ -88,6 +89,19 @@ class Bodies:
             return log.read_body(connection, pool, digest)
         except NotFoundError:
             return self._elsewhere(pool, digest)
+
+    def read_all(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The bodies under some hashes, by the hash; those that are nowhere are left out.
+
+        Raises:
+            StoreUnavailableError: some may be elsewhere, which is away.
+        """
+        found = log.read_bodies(connection, pool, digests)
+        for digest in digests:
+            if digest not in found:
+                with suppress(NotFoundError):
+                    found[digest] = self._elsewhere(pool, digest)
+        return found
 
     def fetch(self, database: Database, pool: PoolRef, digest: bytes) -> bytes:
         """The same, without holding a connection while it comes from elsewhere. Raises as `read` does."""

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
@@ -248,6 +248,16 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     if found is None:
         raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
     return cast("bytes", found[0])
+
+
+_BODIES: Final = "SELECT sha256, bytes FROM body WHERE pool_id = %s AND sha256 = ANY(%s)"
+
+
+def read_bodies(connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Returns the bodies with some hashes, by the hash; those that are not there are left out."""
+    cursor = driver_connection(connection).cursor(binary=True)
+    found: Any = cursor.execute(_BODIES, (pool.pool_id, list(digests))).fetchall()
+    return dict(found)
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.cli.base.exits import is_foreign
 
-_YOUNG_OBJECTS: Final = 100_000
+_YOUNG_OBJECTS: Final = 1_000_000
 """Objects made between searches for cycles: a command makes few cycles and ends soon. A server has a number of its own.
 """
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from mmap import mmap
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -39,8 +39,11 @@ AREA_BYTES: Final = 2 * 2**20
 AHEAD: Final = 64
 """Batches that a process may have at a time, one of which it weighs: enough for as long as a check may be busy."""
 
-ReadBody = Callable[[Any, bytes], bytes]
-"""Reads the body of a log under a hash; the log is named as `Weighers.of` was told."""
+TOGETHER_BYTES: Final = 2**20
+"""Of bodies that a process reads at once, or a single one: small ones take less time than a way there and back."""
+
+ReadBodies = Callable[[Any, Sequence[bytes]], Mapping[bytes, bytes]]
+"""Reads bodies of a log, named as `Weighers.of` was told, by their hashes; those that it cannot read are left out."""
 
 
 class WeigherEndedError(Exception):
@@ -85,7 +88,7 @@ class Weighers:
     Each enters `reading`, and reads bodies by what that gives.
     """
 
-    def __init__(self, count: int, reading: Callable[[], AbstractContextManager[ReadBody]]) -> None:
+    def __init__(self, count: int, reading: Callable[[], AbstractContextManager[ReadBodies]]) -> None:
         self._names, self._turn = _Names(), 0
         self._workers: list[_Worker] = []
         for _ in range(count):
@@ -176,7 +179,7 @@ class _Worker:
 
     names: _Names
     inherited: list[Connection]
-    reading: Callable[[], AbstractContextManager[ReadBody]]
+    reading: Callable[[], AbstractContextManager[ReadBodies]]
     connection: Connection = field(init=False)
     numbers: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The places among all names of those that it has named, in the order in which it did."""
@@ -258,7 +261,7 @@ def _is_same(one: Reading, other: Reading) -> bool:
 def _work(
     asked: Connection,
     memory: mmap,
-    reading: Callable[[], AbstractContextManager[ReadBody]],
+    reading: Callable[[], AbstractContextManager[ReadBodies]],
     inherited: Sequence[Connection],
 ) -> None:
     """Weigh batches until nobody can ask for another."""
@@ -266,13 +269,14 @@ def _work(
     for connection in inherited:
         connection.close()
     with ExitStack() as stack:
-        read: ReadBody = _unreadable
+        read: ReadBodies = _nothing
         with suppress(Exception):
             read = stack.enter_context(reading())
-        weigher, questions = _Weigher(memory, read), _heard(asked)
+        weigher = _Weigher(memory, read)
         try:
-            while (question := questions.get()) is not None:
-                asked.send(weigher.weigh(question))
+            for questions in _together(_heard(asked)):
+                for answer in weigher.weigh_all(questions):
+                    asked.send(answer)
         except OSError:
             return
         except Exception:  # noqa: BLE001  # nothing above this, and whoever asked must know
@@ -296,26 +300,54 @@ def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
     return questions
 
 
-def _unreadable(_log: Any, sha256: bytes) -> bytes:
-    raise LookupError(sha256.hex())
+def _together(questions: SimpleQueue[_Asked | None]) -> Iterator[list[_Asked]]:
+    """Yields the questions, those together that are there and whose bodies are read at once."""
+    while (question := questions.get()) is not None:
+        some, size = [question], question.content.body_bytes
+        while size < TOGETHER_BYTES and not questions.empty():
+            following = questions.get()
+            if following is None:
+                questions.put(None)
+                break
+            some.append(following)
+            size += following.content.body_bytes
+        yield some
+
+
+def _nothing(_log: Any, _digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    return {}
+
+
+def _digest(asked: _Asked) -> bytes:
+    return bytes.fromhex(asked.content.body_sha256)
 
 
 class _Weigher:
     """What a process does."""
 
-    def __init__(self, memory: mmap, read: ReadBody) -> None:
+    def __init__(self, memory: mmap, read: ReadBodies) -> None:
         self._memory, self._read = memory, read
         self._reading = Reading()
         self._numbers = CollectiveNumbers()
 
-    def weigh(self, asked: _Asked) -> _Weighed | Finding | None:
-        self._reading = asked.reading or self._reading
-        body = asked.body
-        if body is None:
-            try:
-                body = self._read(asked.log, bytes.fromhex(asked.content.body_sha256))
-            except Exception:  # noqa: BLE001  # whoever asked reads it too, and says what is wrong
-                return None
+    def weigh_all(self, questions: Sequence[_Asked]) -> Iterator[_Weighed | Finding | None]:
+        """Yields the answers, one by one."""
+        for log, of_log in groupby(questions, lambda each: each.log):
+            some = list(of_log)
+            bodies = self._bodies(log, [_digest(each) for each in some if each.body is None])
+            for each in some:
+                self._reading = each.reading or self._reading
+                body = bodies.get(_digest(each)) if each.body is None else each.body
+                yield None if body is None else self._weigh(each, body)
+
+    def _bodies(self, log: Any, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Those that can be read: whoever asked reads the others too, and says what is wrong."""
+        try:
+            return self._read(log, digests) if digests else {}
+        except Exception:  # noqa: BLE001  # see above
+            return {}
+
+    def _weigh(self, asked: _Asked, body: bytes) -> _Weighed | Finding:
         try:
             found = weighed_batch(lambda: body, asked.leaf_index, asked.content, self._reading)
         except FoundError as error:

@@ -125,6 +125,10 @@ def test_a_large_body_lies_elsewhere_and_everything_that_reads_it_finds_it(
     assert len(stored) >= ELSEWHERE_BYTES
     auditor = scene.deployment.client("auditors/ada")
     assert auditor.get_body(POOL, digest) == stored
+    wanted = [digest, digest_of(database, "small"), bytes(32)]
+    with database.reading() as connection:
+        together = Bodies(objects).read_all(connection, ref(database), wanted)
+    assert {key: sha256(body).digest() for key, body in together.items()} == {key: key for key in wanted[:2]}
     found = scene.platform.find_event(POOL, str(usage[7].event_id))
     assert found.leaf_index == receipt.leaf_index
     scene.platform.retract_usage(POOL, request_id="r", event_ids=[str(usage[7].event_id)], reason="twice")

@@ -30,7 +30,7 @@ from ledger.store.log import PoolRef
 from ledger.store.objects import open_bodies
 from services.cli.audit.verify import means_of_machine
 from services.cli.base.output import Output
-from services.process.weighers import ReadBody
+from services.process.weighers import ReadBodies
 
 THREADS: Final = 2
 """That weigh batches and match events, as `moiety verify` has by default."""
@@ -127,11 +127,11 @@ class _Check:
 
 
 @contextmanager
-def _reading(address: Address, bodies_url: str) -> Iterator[ReadBody]:
+def _reading(address: Address, bodies_url: str) -> Iterator[ReadBodies]:
     """How another process reads bodies of pools, on a connection of its own. No body changes, whoever reads it when."""
     bodies, database = open_bodies(bodies_url), Database(address.url, role=address.role, pooler=address.pooler)
     with database.reading() as connection:
-        yield partial(bodies.read, connection)
+        yield partial(bodies.read_all, connection)
 
 
 def _read_now(database: Database) -> Registry:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
     from services.cli.audit.verdict import PageFile
-    from services.process.weighers import ReadBody
+    from services.process.weighers import ReadBodies
 
 T = TypeVar("T")
 
@@ -212,16 +212,24 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
     return show(output, found, wanted.sample, wanted.filed, wanted.records)
 
 
-def _reading(files: Files) -> AbstractContextManager[ReadBody]:
+def _reading(files: Files) -> AbstractContextManager[ReadBodies]:
     """How another process reads bodies of the files, which it has open too."""
+    from ledger.errors import LedgerError
     from ledger.files.layout import body_path
 
-    return nullcontext(lambda _, sha256: files.read(body_path(sha256)))
+    def read(_: None, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        found = {}
+        for digest in digests:
+            with suppress(LedgerError, OSError):
+                found[digest] = files.read(body_path(digest))
+        return found
+
+    return nullcontext(read)
 
 
 @contextmanager
 def means_of_machine(
-    threads: int, reading: Callable[[], AbstractContextManager[ReadBody]], sample: Sample | None = None
+    threads: int, reading: Callable[[], AbstractContextManager[ReadBodies]], sample: Sample | None = None
 ) -> Iterator[Callable[[Any], Means]]:
     """What the check of a log gets of this machine: so many threads, and as many processes that weigh batches, where
     they can be forked; a folder for its records; and memory that is used again.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from hashlib import sha256
+from itertools import chain
+from multiprocessing import Pipe
 from typing import Any, Final
 
 import pytest
@@ -20,7 +22,7 @@ from ledger.usage.methods import ScoreKind, ScoreRule
 from ledger.usage.reading import Reading
 from ledger.work import at_once
 from services.process import weighers
-from services.process.weighers import AHEAD, ReadBody, WeigherEndedError, Weighers
+from services.process.weighers import AHEAD, ReadBodies, WeigherEndedError, Weighers
 from tests.support.batches import Event, body_of, event_id
 
 MONTH_US: Final = 31 * 86_400_000_000
@@ -55,10 +57,14 @@ LOG: Final = "a log"
 
 
 @contextmanager
-def kept(bodies: Sequence[bytes]) -> Iterator[ReadBody]:
-    """How a process reads these bodies, of one log alone."""
+def kept(bodies: Sequence[bytes]) -> Iterator[ReadBodies]:
+    """How a process reads these bodies, of one log alone: those of others are empty."""
     by_hash = {sha256(body).digest(): body for body in bodies}
-    yield lambda log, digest: by_hash[digest] if log == LOG else b""
+
+    def read(log: str, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {digest: by_hash[digest] if log == LOG else b"" for digest in digests if digest in by_hash}
+
+    yield read
 
 
 def read_there(bodies: Sequence[bytes], processes: int = 1) -> Weighers:
@@ -173,8 +179,37 @@ def test_a_batch_is_read_as_its_own_method_says_even_after_others() -> None:
         assert plain(waits[3]()) == plain(started(HERE, [said], read=itself)[0]())
 
 
+def test_small_bodies_are_read_together_up_to_a_bound_and_a_large_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = [body(number) for number in range(30)], [body(30 + number, events=200) for number in range(2)]
+    bodies, most = [*small[:15], *large, *small[15:]], 10 * len(small[0])
+    monkeypatch.setattr(weighers, "TOGETHER_BYTES", most)
+    there, mine = Pipe()
+
+    @contextmanager
+    def told() -> Iterator[ReadBodies]:
+        with kept(bodies) as read:
+            there.recv()  # until all was asked
+
+            def tells(log: Any, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+                found = read(log, digests)
+                there.send([len(each) for each in found.values()])
+                return found
+
+            yield tells
+
+    with Weighers(1, told) as asked:
+        waits = started(asked.of(LOG), bodies)
+        mine.send("all was asked")
+        found = [plain(wait()) for wait in waits]
+    reads = [mine.recv() for _ in iter(mine.poll, False)]
+    assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
+    assert list(chain.from_iterable(reads)) == [len(each) for each in bodies]
+    assert len(reads) < len(bodies) // 2
+    assert all(sum(sizes[:-1]) < most for sizes in reads)
+
+
 def test_what_a_process_cannot_read_is_read_by_who_waits_for_it() -> None:
-    def broken() -> AbstractContextManager[ReadBody]:
+    def broken() -> AbstractContextManager[ReadBodies]:
         raise OSError("nothing there")
 
     bodies = [body(number) for number in range(2 * AHEAD)]
