@@ -6,6 +6,7 @@ batch's body is read once, and once more for each retraction from it. Nothing he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -325,7 +326,9 @@ class _EntryPass:
     """Index and entry of each. They are read only after the root has been verified."""
     builder: TileBuilder = field(default_factory=TileBuilder)
     bodies: list[list[bytes]] = field(default_factory=list)
-    """What each leaf of the registry names: its bodies come before the pool's files."""
+    """What each leaf of the registry names, unless those before it do: its bodies come before the pool's files."""
+    _names: set[bytes] = field(default_factory=set)
+    """All of them, in hexadecimal."""
     doubt: Finding | None = None
     """The first hash in a tile that does not match the entries; the root tells which of the two is wrong."""
 
@@ -362,8 +365,13 @@ class _EntryPass:
             self._compare(tile, data)
         if _ROUND_MARK in entry:
             self.rounds.append((index, entry))
-        if self.order is not None and self.log.pool == REGISTRY_LOG:
-            self.bodies.append(_bodies_of(entry))
+        if (
+            self.order is not None
+            and self.log.pool == REGISTRY_LOG
+            and not self._names.issuperset(_NAMED_BODY.findall(entry))
+        ):
+            self.bodies.append(named := _bodies_of(entry))
+            self._names.update(digest.hex().encode() for digest in named)
         self._hold_against_older()
 
     def _hold_against_older(self) -> None:
@@ -418,6 +426,10 @@ class _EntryPass:
 
 def _log_of(log: StaticLog) -> str:
     return REGISTRY_LOG if log.pool == REGISTRY_LOG else ""
+
+
+_NAMED_BODY: Final = re.compile(rb'_sha256":"([0-9a-f]{64})"')
+"""Finds all bodies that a canonical entry names, and maybe others; most leaves of a registry name the same."""
 
 
 def _bodies_of(entry: bytes) -> list[bytes]:

@@ -149,6 +149,8 @@ class _LeafPass:
     unique: UniqueEvents = field(init=False)
     identities: Identities = field(init=False)
     history: History = field(init=False)
+    _body_bytes: dict[str, int] = field(default_factory=dict)
+    """How long the bodies are that the registry names: most collectives have the same one."""
     latest: RoundContent | None = None
     """The round that was calculated last."""
 
@@ -244,7 +246,9 @@ class _LeafPass:
         self.report.logs["registry"].see(leaf.time)
         self.history.see_registered(leaf)
         for digest in leaf.content.bodies().values():
-            self._count_body(len(self.scene.registry.body(bytes.fromhex(digest))))
+            if digest not in self._body_bytes:
+                self._body_bytes[digest] = len(self.scene.registry.body(bytes.fromhex(digest)))
+            self._count_body(self._body_bytes[digest])
 
     # What each leaf asks for beyond the fold.
 

@@ -31,15 +31,11 @@ class InOrder:
             FoundError: another file is in its place.
         """
         try:
-            offset, end = self.files.place(path)
+            place = self.files.place(path)
         except NotFoundError:
             return
-        if self._lost:
-            return
-        if offset != self._at:
-            raise self._misplaced(path)
-        self._at = end
-        self.count += 1
+        if not self._lost:
+            self._take(path, *place)
 
     def take_bodies(self, digests: Sequence[bytes], folder: str = "") -> None:
         """Check that the bodies that a leaf names come next, except for those that an earlier leaf named.
@@ -51,11 +47,17 @@ class InOrder:
         """
         for path in (folder + body_path(digest) for digest in sorted(set(digests))):
             try:
-                offset, _ = self.files.place(path)
+                offset, end = self.files.place(path)
             except NotFoundError:
                 continue
             if offset >= self._at and not self._lost:
-                self.take(path)
+                self._take(path, offset, end)
+
+    def _take(self, path: str, offset: int, end: int) -> None:
+        if offset != self._at:
+            raise self._misplaced(path)
+        self._at = end
+        self.count += 1
 
     def lose(self) -> None:
         """Give up: it cannot be told which files come next."""

@@ -183,7 +183,7 @@ def _document(leaf: Leaf[Content]) -> dict[str, Any]:
         "type": leaf.content.type,
         "pool": leaf.pool,
         "index": leaf.index,
-        "time": leaf.time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": leaf.time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
         **leaf.content.model_dump(mode="json"),
     }
 
@@ -195,7 +195,7 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
         LedgerCorruptError: the entry is not canonical, lacks a field, has an unknown field, or has an unknown type.
     """
     content, is_plain = _decode_json(entry)
-    kind, pool, index, time = (content.pop(name) for name in _ENVELOPE)
+    kind, pool, index, time = map(content.pop, _ENVELOPE)
     try:
         leaf = Leaf(str(pool), int(index), _time(time), contents[kind].model_validate(content))
         # What is spelled like an entry of plain values has no others.
@@ -215,6 +215,7 @@ def _subject(pool: object, index: object) -> str:
 
 
 _ENVELOPE: Final = ("type", "pool", "index", "time")
+_NAMED: Final = frozenset(_ENVELOPE)
 
 
 def time_of(entry: bytes) -> datetime | None:
@@ -235,6 +236,6 @@ def _decode_json(entry: bytes) -> tuple[dict[str, Any], bool]:
         document, is_plain = parsed_plainly(entry)
     except (ValueError, RecursionError):
         raise LedgerCorruptError("a log entry", "is not JSON") from None
-    if not isinstance(document, dict) or not document.keys() >= set(_ENVELOPE):
+    if not isinstance(document, dict) or not document.keys() >= _NAMED:
         raise LedgerCorruptError("a log entry", "lacks type, pool, index or time")
     return document, is_plain

@@ -36,9 +36,11 @@ def show(
     holds = report.finding is None
     drawn = sample.drawn() if sample is not None and holds else []
     known = own_ids(drawn, records) if records else None
-    shown = document(report)
-    if sample is not None:
-        shown["sample"] = [_event_document(event, known) for event in drawn]
+    shown = {}
+    if output.as_json or filed is not None:  # of many acts it is long
+        shown = document(report)
+        if sample is not None:
+            shown["sample"] = [_event_document(event, known) for event in drawn]
     if filed is not None:
         filed.write(shown, summary(report))
     output.show(shown, *_lines(report), *_sample_lines(drawn, known))
