@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 CONTINUATION: Final = 0xFFFFFFFF
 
@@ -26,20 +25,16 @@ class FramingError(ValueError):
     """The bytes are not one well-framed Arrow stream; the message says where it breaks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Framed:
+class Framed(NamedTuple):
     """One message of a stream: its metadata, a flatbuffer, and its body."""
 
+    kind: int
     metadata: Table
     body: memoryview
     start: int
     """Where its metadata begins in the stream."""
     end: int
     """Where the next message begins."""
-
-    @property
-    def kind(self) -> int:
-        return self.metadata.scalar(1, "<B", 0)
 
     def batch(self) -> Table | None:
         """The table that describes the buffers in the body: that of a dictionary batch is its record batch's."""
@@ -93,31 +88,41 @@ def framed(stream: bytes) -> Iterator[Framed]:
         if body_bytes < 0 or body_start + body_bytes > len(stream):
             raise FramingError("a message's body passes the end")
         end = body_start + body_bytes
-        yield Framed(metadata, memoryview(stream)[body_start:end], place, end)
+        yield Framed(metadata.scalar(1, "<B", 0), metadata, memoryview(stream)[body_start:end], place, end)
         place = end
     if place != len(stream):
         raise FramingError("bytes follow the end of the stream")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+_FIELDS_MAX: Final = 8
+"""No table that is read has so many; whoever wrote the stream may say that it has thousands."""
+
+
+class Table(NamedTuple):
     """A flatbuffer table at a position of its buffer; fields are addressed by their number in the schema."""
 
     data: bytes
     position: int
+    offsets: tuple[int, ...]
+    """Where its first fields are from there; 0 for one that is not."""
+
+    @classmethod
+    def at(cls, data: bytes, position: int) -> Table:
+        """Returns the table at a position."""
+        (back,) = _unpack("<i", data, position)
+        (vtable_bytes,) = _unpack("<H", data, position - back)
+        fields = min(max(0, vtable_bytes - 3) // 2, _FIELDS_MAX)
+        return cls(data, position, _unpack(f"<{fields}H", data, position - back + 4))
 
     @classmethod
     def root(cls, data: bytes) -> Table:
+        """Returns the table that a buffer is of."""
         (position,) = _unpack("<I", data, 0)
-        return cls(data, position)
+        return cls.at(data, position)
 
     def field(self, number: int) -> int | None:
-        (back,) = _unpack("<i", self.data, self.position)
-        vtable = self.position - back
-        (vtable_bytes,) = _unpack("<H", self.data, vtable)
-        if 4 + 2 * number >= vtable_bytes:
-            return None
-        (offset,) = _unpack("<H", self.data, vtable + 4 + 2 * number)
+        """Where a field is; None if the table has none."""
+        offset = self.offsets[number] if number < len(self.offsets) else 0
         return self.position + offset if offset else None
 
     def scalar(self, number: int, layout: str, default: int) -> int:
@@ -126,7 +131,7 @@ class Table:
 
     def table(self, number: int) -> Table | None:
         position = self.field(number)
-        return None if position is None else Table(self.data, self._indirect(position))
+        return None if position is None else Table.at(self.data, self._indirect(position))
 
     def vector(self, number: int) -> int | None:
         """Where the count of a vector is; its items follow."""
@@ -149,6 +154,9 @@ class Table:
 
 
 def _unpack(layout: str, data: bytes | memoryview, position: int) -> tuple[int, ...]:
-    if position < 0 or position + struct.calcsize(layout) > len(data):
-        raise FramingError("a length points past the end")
-    return struct.unpack_from(layout, data, position)
+    try:
+        if position >= 0:
+            return struct.unpack_from(layout, data, position)
+    except struct.error:
+        pass
+    raise FramingError("a length points past the end")

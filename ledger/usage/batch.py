@@ -94,4 +94,4 @@ def only_named(names: tuple[str, ...], index: npt.NDArray[np.int32]) -> tuple[tu
     if used.all():
         return names, index
     place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return tuple(compress(names, used.tolist())), place[index]
+    return tuple(map(names.__getitem__, np.flatnonzero(used).tolist())), place[index]
