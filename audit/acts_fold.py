@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from audit.findings import At, at
 from audit.payments_fold import PaymentsFold
@@ -57,8 +57,7 @@ def require_review(content: ActContent, controls: Controls) -> None:
         raise InvalidInputError.of("policy.review_seconds", "must be above 0 where posting a round takes two people")
 
 
-@dataclass(frozen=True, slots=True)
-class DoneAct:
+class DoneAct(NamedTuple):
     """An act that was carried out: which, by whom, and who approved it; nobody where one person did it alone."""
 
     log: str
@@ -154,7 +153,7 @@ class ActsFold:
             expected = f"{due.content.subject}, which leaf {due.index} approved"
             here.holds(carried_out == due.content.subject, "proposal", carried_out, expected)
         if isinstance(content, ActContent):
-            self._judge(leaf, due)
+            self._judge(leaf, due, here)
 
     def end(self) -> None:
         """No leaf comes any more.
@@ -168,8 +167,8 @@ class ActsFold:
     def _here(self, leaf_index: int) -> At:
         return at(leaf_index, step=Step.DECISIONS, log=self.log if self.of_registry else "")
 
-    def _judge(self, leaf: Leaf[Any], due: Leaf[DecisionContent] | None) -> None:
-        people = self._people(leaf)
+    def _judge(self, leaf: Leaf[Any], due: Leaf[DecisionContent] | None, here: At) -> None:
+        people = self._people(leaf, here)
         match leaf.content:
             case DecisionContent():
                 self._decide(leaf, people)
@@ -186,11 +185,11 @@ class ActsFold:
                 self._require_actor(leaf, people)
                 self._opened(leaf.index, leaf.content)
             case _:
-                self._effect(leaf, people, due)
+                self._effect(leaf, people, due, here)
 
-    def _people(self, leaf: Leaf[Any]) -> People:
+    def _people(self, leaf: Leaf[Any], here: At) -> People:
         """Who may act as of the registry's size that an act names, which is as new as it must be."""
-        size, here = leaf.content.registry_size, self._here(leaf.index)
+        size = leaf.content.registry_size
         if self.of_registry:
             ours = leaf.index - (leaf.content.proposal is not None)
             here.same("registry_size", size, ours)
@@ -301,8 +300,8 @@ class ActsFold:
             claimed = f"{leaf.content.by!r}, who {error.detail}"
             raise self._here(leaf.index).error("by", claimed, "another operator, who may decide") from None
 
-    def _effect(self, leaf: Leaf[Any], people: People, due: Leaf[DecisionContent] | None) -> None:
-        content, here = leaf.content, self._here(leaf.index)
+    def _effect(self, leaf: Leaf[Any], people: People, due: Leaf[DecisionContent] | None, here: At) -> None:
+        content = leaf.content
         self._require_actor(leaf, people)
         try:
             people.require_enough_left(content)

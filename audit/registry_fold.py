@@ -107,7 +107,7 @@ class RegistryFold:
     def next_time(self) -> datetime | None:
         """When the leaf after it was logged; None if there is none."""
         following = self._peek()
-        return self._read(following).time if following else None
+        return self._read(following, self._here(following.index)).time if following else None
 
     def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
         """What opened a pool at a leaf; None if nothing did."""
@@ -168,7 +168,8 @@ class RegistryFold:
         Raises:
             FoundError: something does not hold.
         """
-        leaf, here = self._read(encoded), self._here(encoded.index)
+        here = self._here(encoded.index)
+        leaf = self._read(encoded, here)
         here.same("index", encoded.index, self.frontier.size)
         kind = leaf.content.type
         first = leaf.index == 0
@@ -176,7 +177,7 @@ class RegistryFold:
         here.holds(first == (kind == DeploymentContent.type), "type", kind, expected)
         try:
             self._judge(leaf)
-            self._take_in(leaf)
+            self._take_in(leaf, here)
             if isinstance(leaf.content, WebhookContent):
                 self._put_webhook(here, leaf.content)
             self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
@@ -200,9 +201,10 @@ class RegistryFold:
         except FoundError as found:
             self.refuse(found.finding)
 
-    def _take_in(self, leaf: Leaf[Any]) -> None:
-        here = self._here(leaf.index)
+    def _take_in(self, leaf: Leaf[Any], here: At) -> None:
         match leaf.content:
+            case CollectiveContent() as content:  # first, for almost every leaf is one
+                self._put_collective(leaf.index, content, here)
             case DeploymentContent() as content:
                 _require_founded(here, content)
             case PrincipalContent(principal=name, status=status):
@@ -216,13 +218,11 @@ class RegistryFold:
             case KeyContent() | KeyRevocationContent() | RecoveryContent() | ContactContent():
                 self._require_principal(here, leaf.content)
             case KeyChangeContent() as content:
-                self._change_key(leaf.index, content)
+                self._change_key(leaf.index, content, here)
             case PlatformContent(platform=name):
                 require_resource_id(name, "platform")
                 here.holds(name not in self.platforms, "platform", name, "one that is not registered yet")
                 self.platforms[name] = leaf.index
-            case CollectiveContent() as content:
-                self._put_collective(leaf.index, content)
             case ProposalContent():
                 for digest in leaf.content.bodies().values():
                     _registry_body(self.log, leaf.index, digest)
@@ -261,9 +261,8 @@ class RegistryFold:
             is_free = content.secret_hash not in self.people.bound
             here.holds(is_free, "secret_hash", content.secret_hash, "one that no key has that holds")
 
-    def _change_key(self, leaf_index: int, content: KeyChangeContent) -> None:
+    def _change_key(self, leaf_index: int, content: KeyChangeContent, here: At) -> None:
         """Take in a change of the key that signs: of the last one, to one that never signed."""
-        here = self._here(leaf_index)
         listed = _registry_body(self.log, leaf_index, content.logs_sha256)
         try:
             change = KeyChange.read(content.note.encode(), listed)
@@ -290,7 +289,7 @@ class RegistryFold:
             case _:
                 return principal in self.people.persons
 
-    def _put_collective(self, leaf_index: int, content: CollectiveContent) -> None:
+    def _put_collective(self, leaf_index: int, content: CollectiveContent, here: At) -> None:
         collective = collective_of(content, self._body_of_domains(leaf_index, content.domains_sha256))
         before = self.collectives.get(collective.name)
         for domain in before.domains if before else ():
@@ -298,7 +297,7 @@ class RegistryFold:
         for domain in collective.domains:
             owner = self.domains.setdefault(domain, collective.name)
             expected = f"one that is not of collectives/{owner}"
-            self._here(leaf_index).holds(owner == collective.name, "domains", domain, expected)
+            here.holds(owner == collective.name, "domains", domain, expected)
         self.collectives[collective.name] = collective
         self.collective_leaf[collective.name] = leaf_index
         self.said_of_collectives[leaf_index] = content
@@ -337,8 +336,8 @@ class RegistryFold:
             self._waiting = next(self._leaves, None)
         return self._waiting
 
-    def _read(self, encoded: EncodedLeaf) -> Leaf[Any]:
-        here, hashed = self._here(encoded.index), leaf_hash(encoded.entry)
+    def _read(self, encoded: EncodedLeaf, here: At) -> Leaf[Any]:
+        hashed = leaf_hash(encoded.entry)
         if encoded.hash != hashed:
             raise here.error("leaf_hash", encoded.hash.hex(), hashed.hex())
         try:

@@ -122,6 +122,8 @@ class People:
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Take in the next leaf of the registry's log that is about people; others may be left out."""
         self.size, self.time = leaf.index + 1, leaf.time
+        if leaf.content.type not in PEOPLE_KINDS:
+            return
         if self._is_about_operators(leaf.content):
             self.last_leaf = leaf.index
         match leaf.content:

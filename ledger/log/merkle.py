@@ -96,7 +96,7 @@ class Frontier:
         Raises:
             ValueError: `leaf_hash` is not 32 bytes; nothing is appended.
         """
-        if not _are_hashes([leaf_hash]):
+        if not _is_hash(leaf_hash):
             raise ValueError(f"leaf_hash must be {HASH_BYTES} bytes")
         completed = {}
         subtree = leaf_hash
@@ -326,4 +326,8 @@ def _proof(path: Sequence[Sequence[Coordinate]], leaf_hashes: Sequence[bytes]) -
 
 
 def _are_hashes(values: Iterable[object]) -> bool:
-    return all(isinstance(value, bytes) and len(value) == HASH_BYTES for value in values)
+    return all(map(_is_hash, values))
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == HASH_BYTES

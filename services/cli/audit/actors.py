@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 def acts_document(acts: Sequence[DoneAct]) -> list[dict[str, Any]]:
     """Each act for machines."""
-    return [{**asdict(act), "alone": act.alone} for act in acts]
+    return [{**act._asdict(), "alone": act.alone} for act in acts]
 
 
 def acts_lines(acts: Sequence[DoneAct]) -> Iterator[str]:
