@@ -25,11 +25,21 @@ from audit.findings import Finding, FoundError
 from audit.fsck.bodies import BodyRows
 from audit.fsck.events import StoredEvents
 from audit.fsck.numbers import Numbers
-from audit.fsck.projections import PROJECTIONS, Followed
+from audit.fsck.projections import POOL_TABLES, Followed, rows_following
 from audit.fsck.registry import Registry, check_pool_row, check_turns
 from audit.fsck.report import CheckReport, shown_row
 from audit.fsck.rounds import Rounds, UnlistedRoundError
-from audit.fsck.rows import LeafRows, Row, columns_of, compare, find_row, key_of, read_by_index, stored_rows
+from audit.fsck.rows import (
+    LeafRows,
+    Row,
+    columns_of,
+    compare,
+    compare_all,
+    find_row,
+    key_of,
+    read_by_index,
+    stored_rows,
+)
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.lookahead import Lookahead
@@ -126,7 +136,7 @@ class _PoolCheck:
         self.report = report
         pool_id = pool.pool_id
         self._walk = LeafWalk(connection, pool_id, self.report)
-        self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
+        self._tables = {table.name: LeafRows(connection, pool_id, table) for table in POOL_TABLES}
         self._log = SnapshotLog(connection, replace(pool, name=_name_in_log(connection, pool)), bodies)
         self._fold = PoolFold(
             self._log,
@@ -187,15 +197,15 @@ class _PoolCheck:
             self.report.unfollowed_from = index
             return
         self._rounds.require_listed(leaf)
-        stored = {name: rows.take(index) for name, rows in self._tables.items()}
+        stored = {name: rows for name, table in self._tables.items() if (rows := table.take(index))}
         self._bodies.follow(leaf.content)
         match leaf.content:
             case PoolContent():
                 check_pool_row(self._connection, self._pool, leaf, self.report)
             case UsageContent():
-                self._batch_rows[index] = stored[lt.batch.name]
+                self._batch_rows[index] = stored.get(lt.batch.name, [])
             case RetractionContent():
-                self._follow_retraction(leaf, stored[lt.retraction.name])
+                self._follow_retraction(leaf, stored.get(lt.retraction.name, []))
         touched = {account for each in self._transfers for account in (each.from_account, each.to_account)}
         followed = Followed(
             leaf,
@@ -203,9 +213,7 @@ class _PoolCheck:
             self._transfers,
             {account: self._fold.balances[account] for account in sorted(touched)},
         )
-        for projection in PROJECTIONS:
-            name = projection.table.name
-            compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
+        compare_all(self.report, POOL_TABLES, stored, rows_following(followed), self._find)
         self._follow_batches()
 
     def _look_ahead(self, row: Row) -> None:
@@ -305,8 +313,7 @@ class _PoolCheck:
         check_turns(self._connection, self._pool.pool_id, self.report)
         size = self._walk.finish()
         unfollowed = self.report.unfollowed_from
-        for projection in PROJECTIONS:
-            table = projection.table
+        for table in POOL_TABLES:
             for place, row in self._tables[table.name].rest():
                 if unfollowed is None or not unfollowed <= place < size:
                     compare(self.report, table, [row], [])

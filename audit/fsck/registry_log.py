@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from audit.findings import Finding, FoundError
 from audit.fsck.bodies import BodyRows
-from audit.fsck.projections import Followed, registry_projections
+from audit.fsck.projections import REGISTRY_TABLES, Followed, rows_following
 from audit.fsck.registry import Registry, check_turns
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rows import LeafRows, Row, compare, read_by_index, stored_rows
+from audit.fsck.rows import LeafRows, Row, compare, compare_all, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
 from audit.registry_fold import RegistryFold
@@ -80,9 +80,7 @@ class _RegistryCheck:
         log = SnapshotLog(connection, REGISTRY, bodies)
         self._fold = RegistryFold(log, refuse=self._take_in)
         self._bodies = BodyRows(log, self.report)
-        self._tables = {
-            each.table.name: LeafRows(connection, REGISTRY.pool_id, each.table) for each in registry_projections()
-        }
+        self._tables = {table.name: LeafRows(connection, REGISTRY.pool_id, table) for table in REGISTRY_TABLES}
         self._keys: dict[str, Row] = {}
         self._platforms: dict[str, Row] = {}
         self._collectives: dict[str, Row] = {}
@@ -107,10 +105,10 @@ class _RegistryCheck:
         size = self._walk.finish()
         check_turns(self._connection, REGISTRY.pool_id, self.report)
         unfollowed = self.report.unfollowed_from
-        for projection in registry_projections():
-            for place, row in self._tables[projection.table.name].rest():
+        for table in REGISTRY_TABLES:
+            for place, row in self._tables[table.name].rest():
                 if unfollowed is None or not unfollowed <= place < size:
-                    compare(self.report, projection.table, [row], [])
+                    compare(self.report, table, [row], [])
         self._require_nothing_else()
         if unfollowed is None:
             self._bodies.finish(self._connection, REGISTRY.pool_id)
@@ -125,10 +123,8 @@ class _RegistryCheck:
             return False
         self._bodies.follow(leaf.content)
         self._take_rows(leaf)
-        followed = Followed(leaf, {})
-        for projection in registry_projections():
-            stored = self._tables[projection.table.name].take(leaf.index)
-            compare(self.report, projection.table, stored, projection.rows(followed))
+        stored = {name: rows for name, table in self._tables.items() if (rows := table.take(leaf.index))}
+        compare_all(self.report, REGISTRY_TABLES, stored, rows_following(Followed(leaf, {})))
         return True
 
     def _take_in(self, finding: Finding) -> None:

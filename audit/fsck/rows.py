@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from itertools import count, islice
@@ -146,6 +146,19 @@ def compare(
             continue
         said = {name: value for name, value in row.items() if value is not UNSAID}
         report.add(table.name, shown_row(said, [name for name in key if name in said]), "row", "none", shown_row(said))
+
+
+def compare_all(
+    report: CheckReport,
+    tables: Iterable[sa.Table],
+    stored: Mapping[str, list[Row]],
+    following: Mapping[str, Iterable[Row]],
+    find: Find | None = None,
+) -> None:
+    """Compare a leaf's stored rows with those that follow from it, both by table, where there are any."""
+    for table in tables:
+        if table.name in stored or table.name in following:
+            compare(report, table, stored.get(table.name, []), following.get(table.name, ()), find)
 
 
 def add_extra(report: CheckReport, table: sa.Table, row: Row) -> None:
