@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -129,8 +129,7 @@ def test_a_process_that_is_killed_ends_the_replay_and_not_the_next(
 
     def killed(self: Processes, leaf_index: int, content: object) -> object:
         begun = begin(self, leaf_index, content)  # type: ignore[arg-type]
-        for process in forked():
-            os.kill(process, signal.SIGKILL)
+        kill_forked()
         return begun
 
     monkeypatch.setattr(Processes, "begin", killed)
@@ -154,8 +153,7 @@ def test_nobody_waits_for_a_process_once_the_call_is_given_up(deployment: Deploy
         work.give_up()
         with pytest.raises(StoreUnavailableError):
             waited()
-        for process in forked():
-            os.kill(process, signal.SIGKILL)
+        kill_forked()
 
 
 def first_batch(scene: Scene) -> tuple[Source, UsageContent]:
@@ -180,6 +178,12 @@ def forked() -> list[int]:
             if named:
                 parents[int(folder.name)] = parent
     return [process for process, parent in parents.items() if parents.get(parent) == os.getpid()]
+
+
+def kill_forked() -> None:
+    for process in forked():
+        with suppress(ProcessLookupError):  # it was killed before, and is gone since it was listed
+            os.kill(process, signal.SIGKILL)
 
 
 def test_processes_end_with_their_replay_and_one_replay_has_them_at_a_time(
