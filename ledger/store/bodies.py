@@ -90,17 +90,21 @@ class Bodies:
         except NotFoundError:
             return self._elsewhere(pool, digest)
 
-    def read_all(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The bodies under some hashes, by the hash; those that are nowhere are left out.
+    def read_all(
+        self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
+    ) -> dict[bytes, bytes]:
+        """The bodies under some hashes, by the hash; those that are nowhere, or longer, are left out.
 
         Raises:
             StoreUnavailableError: some may be elsewhere, which is away.
         """
-        found = log.read_bodies(connection, pool, digests)
+        found = log.read_bodies(connection, pool, digests, bytes_max)
         for digest in digests:
             if digest not in found:
                 with suppress(NotFoundError):
-                    found[digest] = self._elsewhere(pool, digest)
+                    body = self._elsewhere(pool, digest)
+                    if len(body) <= bytes_max:
+                        found[digest] = body
         return found
 
     def fetch(self, database: Database, pool: PoolRef, digest: bytes) -> bytes:

@@ -250,13 +250,17 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     return cast("bytes", found[0])
 
 
-_BODIES: Final = "SELECT sha256, bytes FROM body WHERE pool_id = %s AND sha256 = ANY(%s)"
+_BODIES: Final = """
+SELECT sha256, bytes FROM body WHERE pool_id = %s AND sha256 = ANY(%s) AND octet_length(bytes) <= %s
+"""
 
 
-def read_bodies(connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Returns the bodies with some hashes, by the hash; those that are not there are left out."""
+def read_bodies(
+    connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
+) -> dict[bytes, bytes]:
+    """Returns the bodies with some hashes, by the hash; those that are not there, or longer, are left out."""
     cursor = driver_connection(connection).cursor(binary=True)
-    found: Any = cursor.execute(_BODIES, (pool.pool_id, list(digests))).fetchall()
+    found: Any = cursor.execute(_BODIES, (pool.pool_id, list(digests), bytes_max)).fetchall()
     return dict(found)
 
 

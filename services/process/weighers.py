@@ -28,6 +28,7 @@ import numpy.typing as npt
 from audit.batch_check import Weigh, WeighedBatch, weighed_batch
 from audit.findings import Finding, FoundError
 from audit.weighing import CollectiveNumbers
+from ledger.files.layout import MAX_FILE_BYTES
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent
 from ledger.usage.reading import Reading
@@ -40,10 +41,12 @@ AHEAD: Final = 64
 """Batches that a process may have at a time, one of which it weighs: enough for as long as a check may be busy."""
 
 TOGETHER_BYTES: Final = 2**20
-"""Of bodies that a process reads at once, or a single one: small ones take less time than a way there and back."""
+"""Of bodies that a process reads at once, by what their leaves say: small ones take less time than a way there and
+back. A larger one is read by itself. None that is read with others is longer than this, whatever leaves say."""
 
-ReadBodies = Callable[[Any, Sequence[bytes]], Mapping[bytes, bytes]]
-"""Reads bodies of a log, named as `Weighers.of` was told, by their hashes; those that it cannot read are left out."""
+ReadBodies = Callable[[Any, Sequence[bytes], int], Mapping[bytes, bytes]]
+"""Reads bodies of a log, named as `Weighers.of` was told, by their hashes; those that it cannot read, or that have more
+than so many bytes, are left out."""
 
 
 class WeigherEndedError(Exception):
@@ -302,19 +305,24 @@ def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
 
 def _together(questions: SimpleQueue[_Asked | None]) -> Iterator[list[_Asked]]:
     """Yields the questions, those together that are there and whose bodies are read at once."""
-    while (question := questions.get()) is not None:
-        some, size = [question], question.content.body_bytes
-        while size < TOGETHER_BYTES and not questions.empty():
+    ended, carried = False, questions.get()
+    while carried is not None:
+        some, size, carried = [carried], max(0, carried.content.body_bytes), None
+        while carried is None and not ended and not questions.empty():
             following = questions.get()
             if following is None:
-                questions.put(None)
-                break
-            some.append(following)
-            size += following.content.body_bytes
+                ended = True
+            elif size + max(0, following.content.body_bytes) <= TOGETHER_BYTES:
+                some.append(following)
+                size += max(0, following.content.body_bytes)
+            else:
+                carried = following
         yield some
+        if carried is None and not ended:
+            carried = questions.get()
 
 
-def _nothing(_log: Any, _digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+def _nothing(_log: Any, _digests: Sequence[bytes], _bytes_max: int) -> Mapping[bytes, bytes]:
     return {}
 
 
@@ -343,7 +351,7 @@ class _Weigher:
     def _bodies(self, log: Any, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Those that can be read: whoever asked reads the others too, and says what is wrong."""
         try:
-            return self._read(log, digests) if digests else {}
+            return self._read(log, digests, MAX_FILE_BYTES if len(digests) == 1 else TOGETHER_BYTES) if digests else {}
         except Exception:  # noqa: BLE001  # see above
             return {}
 

@@ -127,8 +127,10 @@ def test_a_large_body_lies_elsewhere_and_everything_that_reads_it_finds_it(
     assert auditor.get_body(POOL, digest) == stored
     wanted = [digest, digest_of(database, "small"), bytes(32)]
     with database.reading() as connection:
-        together = Bodies(objects).read_all(connection, ref(database), wanted)
+        together = Bodies(objects).read_all(connection, ref(database), wanted, len(stored))
+        small = Bodies(objects).read_all(connection, ref(database), wanted, len(stored) - 1)
     assert {key: sha256(body).digest() for key, body in together.items()} == {key: key for key in wanted[:2]}
+    assert small.keys() == {wanted[1]}
     found = scene.platform.find_event(POOL, str(usage[7].event_id))
     assert found.leaf_index == receipt.leaf_index
     scene.platform.retract_usage(POOL, request_id="r", event_ids=[str(usage[7].event_id)], reason="twice")

@@ -217,11 +217,11 @@ def _reading(files: Files) -> AbstractContextManager[ReadBodies]:
     from ledger.errors import LedgerError
     from ledger.files.layout import body_path
 
-    def read(_: None, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+    def read(_: None, digests: Sequence[bytes], bytes_max: int) -> dict[bytes, bytes]:
         found = {}
         for digest in digests:
             with suppress(LedgerError, OSError):
-                found[digest] = files.read(body_path(digest))
+                found[digest] = files.read(body_path(digest), bytes_max=bytes_max)
         return found
 
     return nullcontext(read)

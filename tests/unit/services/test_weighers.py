@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import chain
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import pytest
@@ -61,8 +62,9 @@ def kept(bodies: Sequence[bytes]) -> Iterator[ReadBodies]:
     """How a process reads these bodies, of one log alone: those of others are empty."""
     by_hash = {sha256(body).digest(): body for body in bodies}
 
-    def read(log: str, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-        return {digest: by_hash[digest] if log == LOG else b"" for digest in digests if digest in by_hash}
+    def read(log: str, digests: Sequence[bytes], bytes_max: int) -> dict[bytes, bytes]:
+        there = {digest: by_hash[digest] if log == LOG else b"" for digest in digests if digest in by_hash}
+        return {digest: body for digest, body in there.items() if len(body) <= bytes_max}
 
     yield read
 
@@ -179,33 +181,56 @@ def test_a_batch_is_read_as_its_own_method_says_even_after_others() -> None:
         assert plain(waits[3]()) == plain(started(HERE, [said], read=itself)[0]())
 
 
+@contextmanager
+def telling(bodies: Sequence[bytes], there: Connection) -> Iterator[ReadBodies]:
+    """How a process reads these bodies, once all was asked, and tells how long those are that it reads together."""
+    with kept(bodies) as read:
+        there.recv()
+
+        def tells(log: Any, digests: Sequence[bytes], bytes_max: int) -> Mapping[bytes, bytes]:
+            found = read(log, digests, bytes_max)
+            there.send((len(digests), [len(each) for each in found.values()]))
+            return found
+
+        yield tells
+
+
 def test_small_bodies_are_read_together_up_to_a_bound_and_a_large_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = [body(number) for number in range(30)], [body(30 + number, events=200) for number in range(2)]
     bodies, most = [*small[:15], *large, *small[15:]], 10 * len(small[0])
     monkeypatch.setattr(weighers, "TOGETHER_BYTES", most)
     there, mine = Pipe()
-
-    @contextmanager
-    def told() -> Iterator[ReadBodies]:
-        with kept(bodies) as read:
-            there.recv()  # until all was asked
-
-            def tells(log: Any, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
-                found = read(log, digests)
-                there.send([len(each) for each in found.values()])
-                return found
-
-            yield tells
-
-    with Weighers(1, told) as asked:
+    with Weighers(1, partial(telling, bodies, there)) as asked:
         waits = started(asked.of(LOG), bodies)
         mine.send("all was asked")
         found = [plain(wait()) for wait in waits]
-    reads = [mine.recv() for _ in iter(mine.poll, False)]
+    reads = [mine.recv()[1] for _ in iter(mine.poll, False)]
     assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
     assert list(chain.from_iterable(reads)) == [len(each) for each in bodies]
     assert len(reads) < len(bodies) // 2
-    assert all(sum(sizes[:-1]) < most for sizes in reads)
+    assert all(len(sizes) == 1 or sum(sizes) <= most for sizes in reads)
+
+
+@pytest.mark.parametrize("said", [0, 1, -(2**40)])
+def test_bodies_are_not_read_together_that_are_longer_than_their_leaves_say(
+    said: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies, most = [body(number, events=50) for number in range(20)], 1_000
+    monkeypatch.setattr(weighers, "TOGETHER_BYTES", most)
+    there, mine = Pipe()
+    with Weighers(1, partial(telling, bodies, there)) as asked:
+        waits = [
+            asked.of(LOG)(partial(itself, each), 0, content_of(each).model_copy(update={"body_bytes": said}), SHARES)
+            for each in bodies
+        ]
+        mine.send("all was asked")
+        for wait in waits:
+            with pytest.raises(FoundError) as found:
+                wait()
+            assert found.value.finding.figure == "body_bytes"
+    reads = [mine.recv() for _ in iter(mine.poll, False)]
+    assert sum(asked for asked, _ in reads) == len(bodies)
+    assert all(asked == 1 or not sizes for asked, sizes in reads)
 
 
 def test_what_a_process_cannot_read_is_read_by_who_waits_for_it() -> None:
