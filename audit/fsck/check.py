@@ -39,6 +39,7 @@ from audit.fsck.rows import (
     key_of,
     read_by_index,
     stored_rows,
+    taken,
 )
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
@@ -197,7 +198,7 @@ class _PoolCheck:
             self.report.unfollowed_from = index
             return
         self._rounds.require_listed(leaf)
-        stored = {name: rows for name, table in self._tables.items() if (rows := table.take(index))}
+        stored = taken(self._tables, index)
         self._bodies.follow(leaf.content)
         match leaf.content:
             case PoolContent():

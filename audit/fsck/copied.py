@@ -44,8 +44,9 @@ class CopiedEvents:
     """
 
     def __init__(self, connection: sa.Connection, pool_id: int) -> None:
-        connection.execute(sa.select(sa.func.set_config("work_mem", _WORK_MEM, True)))
-        connection.execute(sa.select(sa.func.set_config("max_parallel_workers_per_gather", "0", True)))
+        # By one process of Postgres: others would take the processors from those that weigh.
+        settings = {"work_mem": _WORK_MEM, "max_parallel_workers_per_gather": "0"}
+        connection.execute(sa.select(*(sa.func.set_config(name, value, True) for name, value in settings.items())))
         query = f"""
             SELECT platform_id, batch_number, array_agg(event_id) FROM event
             WHERE pool_id = {int(pool_id)} GROUP BY platform_id, batch_number

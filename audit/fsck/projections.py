@@ -63,7 +63,8 @@ def rows_following(at: Followed) -> Mapping[str, Sequence[Row]]:
     """Returns the rows whose `leaf_index` names the leaf, by table; those that it has no rows in are left out."""
     found = defaultdict[str, list[Row]](list)
     for table, row in _rows(at):
-        found[table.name].append({**row, "leaf_index": at.leaf.index})
+        row["leaf_index"] = at.leaf.index
+        found[table.name].append(row)
     return found
 
 

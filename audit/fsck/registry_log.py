@@ -13,7 +13,7 @@ from audit.fsck.bodies import BodyRows
 from audit.fsck.projections import REGISTRY_TABLES, Followed, rows_following
 from audit.fsck.registry import Registry, check_turns
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rows import LeafRows, Row, compare, compare_all, read_by_index, stored_rows
+from audit.fsck.rows import LeafRows, Row, compare, compare_all, read_by_index, stored_rows, taken
 from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
 from audit.registry_fold import RegistryFold
@@ -123,7 +123,7 @@ class _RegistryCheck:
             return False
         self._bodies.follow(leaf.content)
         self._take_rows(leaf)
-        stored = {name: rows for name, table in self._tables.items() if (rows := table.take(leaf.index))}
+        stored = taken(self._tables, leaf.index)
         compare_all(self.report, REGISTRY_TABLES, stored, rows_following(Followed(leaf, {})))
         return True
 

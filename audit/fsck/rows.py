@@ -107,6 +107,11 @@ class LeafRows:
             yield row.pop(_PLACE), row
 
 
+def taken(tables: Mapping[str, LeafRows], leaf_index: int) -> dict[str, list[Row]]:
+    """Returns what each table has of a leaf (`LeafRows.take`), by the table's name, of those that have any."""
+    return {name: rows for name, table in tables.items() if (rows := table.take(leaf_index))}
+
+
 Find = Callable[[sa.Table, Row], Row | None]
 """Finds a row by the key of another, anywhere in the log."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any, Final
 
 import numpy as np
@@ -50,7 +49,7 @@ class Batch:
     def named(self) -> tuple[str, ...]:
         """The names that an event has, in the order of `names`: a dictionary may hold others too."""
         is_named = np.bincount(self.name_index, minlength=len(self.names)) > 0
-        return self.names if is_named.all() else tuple(compress(self.names, is_named.tolist()))
+        return self.names if is_named.all() else _chosen(self.names, is_named)
 
     def event_of_amount(self) -> Int64Array:
         """(k,) the position of the event that each amount belongs to."""
@@ -94,4 +93,9 @@ def only_named(names: tuple[str, ...], index: npt.NDArray[np.int32]) -> tuple[tu
     if used.all():
         return names, index
     place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return tuple(map(names.__getitem__, np.flatnonzero(used).tolist())), place[index]
+    return _chosen(names, used), place[index]
+
+
+def _chosen(names: tuple[str, ...], mask: BoolArray) -> tuple[str, ...]:
+    """The names under a mask, which are mostly a few of many."""
+    return tuple(map(names.__getitem__, np.flatnonzero(mask).tolist()))

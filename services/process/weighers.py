@@ -305,21 +305,19 @@ def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
 
 def _together(questions: SimpleQueue[_Asked | None]) -> Iterator[list[_Asked]]:
     """Yields the questions, those together that are there and whose bodies are read at once."""
-    ended, carried = False, questions.get()
-    while carried is not None:
-        some, size, carried = [carried], max(0, carried.content.body_bytes), None
-        while carried is None and not ended and not questions.empty():
-            following = questions.get()
-            if following is None:
-                ended = True
-            elif size + max(0, following.content.body_bytes) <= TOGETHER_BYTES:
-                some.append(following)
-                size += max(0, following.content.body_bytes)
-            else:
-                carried = following
+    some, size = list[_Asked](), 0
+    while (question := questions.get()) is not None:
+        said = max(0, question.content.body_bytes)
+        if some and size + said > TOGETHER_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(question)
+        size += said
+        if questions.empty():
+            yield some
+            some, size = [], 0
+    if some:
         yield some
-        if carried is None and not ended:
-            carried = questions.get()
 
 
 def _nothing(_log: Any, _digests: Sequence[bytes], _bytes_max: int) -> Mapping[bytes, bytes]:
