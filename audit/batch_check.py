@@ -59,6 +59,17 @@ class WeighedBatch:
         return self.batch
 
 
+class BodyClaims(Protocol):
+    """What a usage leaf says of its body."""
+
+    @property
+    def body_sha256(self) -> str: ...
+    @property
+    def body_bytes(self) -> int: ...
+    @property
+    def duplicates(self) -> str: ...
+
+
 class Weigh(Protocol):
     """Starts weighing the batch in a usage leaf's body, which `read` gives, and returns what waits for it.
 
@@ -85,21 +96,21 @@ def weigh_by(submit: Submit, *, reads_first: bool = False) -> Weigh:
     return weigh
 
 
-def weighed_batch(read: Callable[[], bytes], leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
+def weighed_batch(read: Callable[[], bytes], leaf_index: int, claims: BodyClaims, reading: Reading) -> WeighedBatch:
     """Returns the batch in a usage leaf's body, which `read` gives, with its weights. It can run in a thread."""
-    batch, accepted = accepted_batch(read(), leaf_index, content, reading)
+    batch, accepted = accepted_batch(read(), leaf_index, claims, reading)
     return WeighedBatch.of(batch, accepted, weigh_by_month(batch, accepted))
 
 
-def accepted_batch(body: bytes, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
+def accepted_batch(body: bytes, leaf_index: int, claims: BodyClaims, reading: Reading) -> tuple[Batch, BoolArray]:
     """Returns the batch in a usage leaf's body, and which of its events were accepted."""
-    require_hash(leaf_index, "body_sha256", content.body_sha256, body)
-    at(leaf_index).same("body_bytes", content.body_bytes, len(body))
+    require_hash(leaf_index, "body_sha256", claims.body_sha256, body)
+    at(leaf_index).same("body_bytes", claims.body_bytes, len(body))
     try:
         batch = reading.usage(body)
     except InvalidInputError as error:
         raise at(leaf_index).error("body", error, "a valid batch") from None
-    accepted = ~mask_of(leaf_index, "duplicates", content.duplicates, len(batch))
+    accepted = ~mask_of(leaf_index, "duplicates", claims.duplicates, len(batch))
     if not are_distinct(batch.event_ids):
         first, _ = first_occurrences(batch)
         repeated = np.flatnonzero(accepted & ~first)

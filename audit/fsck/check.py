@@ -30,7 +30,7 @@ from audit.fsck.registry import Registry, check_pool_row, check_turns
 from audit.fsck.report import CheckReport, shown_row
 from audit.fsck.rounds import Rounds, UnlistedRoundError
 from audit.fsck.rows import (
-    LeafRows,
+    LogRows,
     Row,
     columns_of,
     compare,
@@ -39,7 +39,6 @@ from audit.fsck.rows import (
     key_of,
     read_by_index,
     stored_rows,
-    taken,
 )
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
@@ -137,7 +136,7 @@ class _PoolCheck:
         self.report = report
         pool_id = pool.pool_id
         self._walk = LeafWalk(connection, pool_id, self.report)
-        self._tables = {table.name: LeafRows(connection, pool_id, table) for table in POOL_TABLES}
+        self._tables = LogRows(connection, pool_id, POOL_TABLES)
         self._log = SnapshotLog(connection, replace(pool, name=_name_in_log(connection, pool)), bodies)
         self._fold = PoolFold(
             self._log,
@@ -198,7 +197,7 @@ class _PoolCheck:
             self.report.unfollowed_from = index
             return
         self._rounds.require_listed(leaf)
-        stored = taken(self._tables, index)
+        stored = self._tables.take(index)
         self._bodies.follow(leaf.content)
         match leaf.content:
             case PoolContent():
@@ -314,15 +313,14 @@ class _PoolCheck:
         check_turns(self._connection, self._pool.pool_id, self.report)
         size = self._walk.finish()
         unfollowed = self.report.unfollowed_from
-        for table in POOL_TABLES:
-            for place, row in self._tables[table.name].rest():
-                if unfollowed is None or not unfollowed <= place < size:
-                    compare(self.report, table, [row], [])
-                elif table is lt.batch:
-                    self._numbers.unfollowed.add(row["batch_number"])
-                    self._events.skip(row["batch_number"])
-                elif table is lt.retraction:
-                    self._numbers.unfollowed.add(row["weights_number"])
+        for table, place, row in self._tables.rest():
+            if unfollowed is None or not unfollowed <= place < size:
+                compare(self.report, table, [row], [])
+            elif table is lt.batch:
+                self._numbers.unfollowed.add(row["batch_number"])
+                self._events.skip(row["batch_number"])
+            elif table is lt.retraction:
+                self._numbers.unfollowed.add(row["weights_number"])
         agreed = self._events.finish(self._weights.weightless)
         self._weights.finish(agreed, self._numbers.unfollowed)
         for leaf_index, number in agreed.items():

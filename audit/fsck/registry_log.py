@@ -13,7 +13,7 @@ from audit.fsck.bodies import BodyRows
 from audit.fsck.projections import REGISTRY_TABLES, Followed, rows_following
 from audit.fsck.registry import Registry, check_turns
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rows import LeafRows, Row, compare, compare_all, read_by_index, stored_rows, taken
+from audit.fsck.rows import LogRows, Row, compare, compare_all, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
 from audit.registry_fold import RegistryFold
@@ -80,7 +80,7 @@ class _RegistryCheck:
         log = SnapshotLog(connection, REGISTRY, bodies)
         self._fold = RegistryFold(log, refuse=self._take_in)
         self._bodies = BodyRows(log, self.report)
-        self._tables = {table.name: LeafRows(connection, REGISTRY.pool_id, table) for table in REGISTRY_TABLES}
+        self._tables = LogRows(connection, REGISTRY.pool_id, REGISTRY_TABLES)
         self._keys: dict[str, Row] = {}
         self._platforms: dict[str, Row] = {}
         self._collectives: dict[str, Row] = {}
@@ -105,10 +105,9 @@ class _RegistryCheck:
         size = self._walk.finish()
         check_turns(self._connection, REGISTRY.pool_id, self.report)
         unfollowed = self.report.unfollowed_from
-        for table in REGISTRY_TABLES:
-            for place, row in self._tables[table.name].rest():
-                if unfollowed is None or not unfollowed <= place < size:
-                    compare(self.report, table, [row], [])
+        for table, place, row in self._tables.rest():
+            if unfollowed is None or not unfollowed <= place < size:
+                compare(self.report, table, [row], [])
         self._require_nothing_else()
         if unfollowed is None:
             self._bodies.finish(self._connection, REGISTRY.pool_id)
@@ -123,7 +122,7 @@ class _RegistryCheck:
             return False
         self._bodies.follow(leaf.content)
         self._take_rows(leaf)
-        stored = taken(self._tables, leaf.index)
+        stored = self._tables.take(leaf.index)
         compare_all(self.report, REGISTRY_TABLES, stored, rows_following(Followed(leaf, {})))
         return True
 

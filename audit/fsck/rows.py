@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
+from heapq import heappop, heappush
 from itertools import count, islice
 from typing import Any, Final
 
@@ -92,6 +93,10 @@ class LeafRows:
         """Yields all other rows, with the leaf that each names."""
         return self._until(None)
 
+    def place(self) -> int | None:
+        """The leaf that the next row names; None if there is no other row."""
+        return self._waiting[0][_PLACE] if self._waiting else None
+
     def upcoming(self, rows: int) -> list[Row]:
         """Returns the next rows, up to so many, which are still to be taken."""
         self._look_ahead(rows)
@@ -107,9 +112,40 @@ class LeafRows:
             yield row.pop(_PLACE), row
 
 
-def taken(tables: Mapping[str, LeafRows], leaf_index: int) -> dict[str, list[Row]]:
-    """Returns what each table has of a leaf (`LeafRows.take`), by the table's name, of those that have any."""
-    return {name: rows for name, table in tables.items() if (rows := table.take(leaf_index))}
+class LogRows:
+    """A pool's rows of several tables, leaf by leaf. Most leaves have rows in few of them."""
+
+    def __init__(self, connection: sa.Connection, pool_id: int, tables: Sequence[sa.Table]) -> None:
+        are_there = [sa.exists().where(table.c.pool_id == pool_id).label(table.name) for table in tables]
+        found = connection.execute(sa.select(*are_there)).one()
+        self._tables = [
+            LeafRows(connection, pool_id, table) for table, is_there in zip(tables, found, strict=True) if is_there
+        ]
+        self._next: list[tuple[int, int]] = []
+        """A heap: the leaf of each table's next row, and which table."""
+        for number, table in enumerate(self._tables):
+            self._await(number, table)
+
+    def take(self, leaf_index: int) -> dict[str, list[Row]]:
+        """Returns what each table has of a leaf (`LeafRows.take`), by the table's name, of those that have any."""
+        found = {}
+        while self._next and self._next[0][0] <= leaf_index:
+            _, number = heappop(self._next)
+            table = self._tables[number]
+            found[table.table.name] = table.take(leaf_index)
+            self._await(number, table)
+        return found
+
+    def rest(self) -> Iterator[tuple[sa.Table, int, Row]]:
+        """Yields all other rows, each with its table and the leaf that it names."""
+        for table in self._tables:
+            for place, row in table.rest():
+                yield table.table, place, row
+
+    def _await(self, number: int, table: LeafRows) -> None:
+        place = table.place()
+        if place is not None:
+            heappush(self._next, (place, number))
 
 
 Find = Callable[[sa.Table, Row], Row | None]

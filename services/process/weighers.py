@@ -40,6 +40,9 @@ AREA_BYTES: Final = 2 * 2**20
 AHEAD: Final = 64
 """Batches that a process may have at a time, one of which it weighs: enough for as long as a check may be busy."""
 
+TOLD_TOGETHER: Final = 16
+"""Questions, or answers, that are one message: small batches take less time than the messages about them would."""
+
 TOGETHER_BYTES: Final = 2**20
 """Of bodies that a process reads at once, by what their leaves say: small ones take less time than a way there and
 back. A larger one is read by itself. None that is read with others is longer than this, whatever leaves say."""
@@ -53,13 +56,28 @@ class WeigherEndedError(Exception):
     """A process that weighs batches came to an unexpected end."""
 
 
+class _Claims(NamedTuple):
+    """What a leaf says of its body (`BodyClaims`): the whole leaf would take longer to send."""
+
+    body_sha256: str
+    body_bytes: int
+    duplicates: str
+
+    @classmethod
+    def of(cls, content: UsageContent) -> _Claims:
+        return cls(content.body_sha256, content.body_bytes, content.duplicates)
+
+    def digest(self) -> bytes:
+        return bytes.fromhex(self.body_sha256)
+
+
 class _Asked(NamedTuple):
     area: int
     log: Any
     body: bytes | None
     """None if the process is to read it."""
     leaf_index: int
-    content: UsageContent
+    claims: _Claims
     reading: Reading | None
     """None if it is that of the batch before."""
 
@@ -119,12 +137,16 @@ class Weighers:
     ) -> Callable[[], WeighedBatch]:
         worker = self._workers[self._turn]
         self._turn = (self._turn + 1) % len(self._workers)
-        number = worker.ask(log, None, leaf_index, content, reading)
+        claims = _Claims.of(content)
+        number = worker.ask(log, None, leaf_index, claims, reading)
 
         def wait() -> WeighedBatch:
+            if not worker.has_answered(number):
+                for each in self._workers:  # this process is about to do nothing
+                    each.tell()
             said = worker.answer(number)
             if said is None:
-                said = worker.answer(worker.ask(log, read(), leaf_index, content, reading))
+                said = worker.answer(worker.ask(log, read(), leaf_index, claims, reading))
             if isinstance(said, Finding):
                 raise FoundError(said)
             assert said is not None  # noqa: S101  # it had the body
@@ -192,6 +214,9 @@ class _Worker:
     _answered: int = 0
     _waiting: dict[int, _Answer] = field(default_factory=dict)
     _reading: Reading | None = None
+    _untold: list[_Asked] = field(default_factory=list)
+    """Questions that were asked and are not sent yet."""
+    _untold_bytes: int = 0
 
     def __post_init__(self) -> None:
         forking = get_context("fork")
@@ -202,20 +227,33 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def ask(self, log: Any, body: bytes | None, leaf_index: int, content: UsageContent, reading: Reading) -> int:
-        """Returns the number under which the answer is waited for."""
+    def ask(self, log: Any, body: bytes | None, leaf_index: int, claims: _Claims, reading: Reading) -> int:
+        """Returns the number under which the answer is waited for. The question is sent with others, or by `tell`."""
         if self._asked - self._answered == AHEAD:
             self._receive()
         is_same = self._reading is not None and _is_same(self._reading, reading)
         self._reading = reading
         area = self._asked % AHEAD
-        asked = _Asked(area, log, body, leaf_index, content, None if is_same else reading)
+        self._untold.append(_Asked(area, log, body, leaf_index, claims, None if is_same else reading))
+        self._untold_bytes += claims.body_bytes
+        self._asked += 1
+        if len(self._untold) == TOLD_TOGETHER or self._untold_bytes >= TOGETHER_BYTES:
+            self.tell()
+        return self._asked - 1
+
+    def tell(self) -> None:
+        """Send what was asked."""
+        if not self._untold:
+            return
         try:
-            self.connection.send(asked)
+            self.connection.send(self._untold)
         except OSError:
             raise self._ended() from None
-        self._asked += 1
-        return self._asked - 1
+        self._untold, self._untold_bytes = [], 0
+
+    def has_answered(self, number: int) -> bool:
+        """Whether nobody needs to wait for what was asked under a number."""
+        return number in self._waiting
 
     def answer(self, number: int) -> _Answer:
         """Wait for what was asked under a number, once."""
@@ -224,13 +262,18 @@ class _Worker:
         return self._waiting.pop(number)
 
     def _receive(self) -> None:
-        """Take the next answer out of the shared memory, so that its area is free."""
+        """Take the next answers out of the shared memory, so that their areas are free."""
+        self.tell()
         try:
-            said: _Weighed | Finding | str | None = self.connection.recv()
+            said: list[_Weighed | Finding | None] | str = self.connection.recv()
         except (EOFError, OSError):
             raise self._ended() from None
         if isinstance(said, str):
             raise WeigherEndedError(said)
+        for each in said:
+            self._take(each)
+
+    def _take(self, said: _Weighed | Finding | None) -> None:
         number, self._answered = self._answered, self._answered + 1
         if said is None or isinstance(said, Finding):
             self._waiting[number] = said
@@ -278,17 +321,18 @@ def _work(
         weigher = _Weigher(memory, read)
         try:
             for questions in _together(_heard(asked)):
-                for answer in weigher.weigh_all(questions):
-                    asked.send(answer)
+                answers = weigher.weigh_all(questions)
+                while some := list(islice(answers, TOLD_TOGETHER)):
+                    asked.send(some)
         except OSError:
             return
         except Exception:  # noqa: BLE001  # nothing above this, and whoever asked must know
             asked.send(traceback.format_exc())
 
 
-def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
+def _heard(asked: Connection) -> SimpleQueue[list[_Asked] | None]:
     """What is asked, and None at the end. A thread listens, or two that have much to say would wait for each other."""
-    questions: SimpleQueue[_Asked | None] = SimpleQueue()
+    questions: SimpleQueue[list[_Asked] | None] = SimpleQueue()
 
     def listen() -> None:
         try:
@@ -303,17 +347,18 @@ def _heard(asked: Connection) -> SimpleQueue[_Asked | None]:
     return questions
 
 
-def _together(questions: SimpleQueue[_Asked | None]) -> Iterator[list[_Asked]]:
+def _together(heard: SimpleQueue[list[_Asked] | None]) -> Iterator[list[_Asked]]:
     """Yields the questions, those together that are there and whose bodies are read at once."""
     some, size = list[_Asked](), 0
-    while (question := questions.get()) is not None:
-        said = max(0, question.content.body_bytes)
-        if some and size + said > TOGETHER_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(question)
-        size += said
-        if questions.empty():
+    while (questions := heard.get()) is not None:
+        for question in questions:
+            said = max(0, question.claims.body_bytes)
+            if some and size + said > TOGETHER_BYTES:
+                yield some
+                some, size = [], 0
+            some.append(question)
+            size += said
+        if heard.empty():
             yield some
             some, size = [], 0
     if some:
@@ -322,10 +367,6 @@ def _together(questions: SimpleQueue[_Asked | None]) -> Iterator[list[_Asked]]:
 
 def _nothing(_log: Any, _digests: Sequence[bytes], _bytes_max: int) -> Mapping[bytes, bytes]:
     return {}
-
-
-def _digest(asked: _Asked) -> bytes:
-    return bytes.fromhex(asked.content.body_sha256)
 
 
 class _Weigher:
@@ -340,10 +381,10 @@ class _Weigher:
         """Yields the answers, one by one."""
         for log, of_log in groupby(questions, lambda each: each.log):
             some = list(of_log)
-            bodies = self._bodies(log, [_digest(each) for each in some if each.body is None])
+            bodies = self._bodies(log, [each.claims.digest() for each in some if each.body is None])
             for each in some:
                 self._reading = each.reading or self._reading
-                body = bodies.get(_digest(each)) if each.body is None else each.body
+                body = bodies.get(each.claims.digest()) if each.body is None else each.body
                 yield None if body is None else self._weigh(each, body)
 
     def _bodies(self, log: Any, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -355,7 +396,7 @@ class _Weigher:
 
     def _weigh(self, asked: _Asked, body: bytes) -> _Weighed | Finding:
         try:
-            found = weighed_batch(lambda: body, asked.leaf_index, asked.content, self._reading)
+            found = weighed_batch(lambda: body, asked.leaf_index, asked.claims, self._reading)
         except FoundError as error:
             return error.finding
         before = len(self._numbers.of)

@@ -211,6 +211,18 @@ def test_small_bodies_are_read_together_up_to_a_bound_and_a_large_one_alone(monk
     assert all(len(sizes) == 1 or sum(sizes) <= most for sizes in reads)
 
 
+def test_whoever_waits_for_one_process_lets_the_others_begin() -> None:
+    bodies = [body(number) for number in range(2)]
+    there, mine = Pipe()
+    with Weighers(2, partial(telling, bodies, there)) as asked:
+        first, second = started(asked.of(LOG), bodies)
+        for _ in bodies:
+            mine.send("begin")
+        first()
+        assert [mine.poll(60) and mine.recv()[0] for _ in bodies] == [1, 1]
+        second()
+
+
 @pytest.mark.parametrize("said", [0, 1, -(2**40)])
 def test_bodies_are_not_read_together_that_are_longer_than_their_leaves_say(
     said: int, monkeypatch: pytest.MonkeyPatch
