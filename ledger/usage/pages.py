@@ -200,15 +200,32 @@ def order_of(ids: EventIds, then_by: Int64Array | None = None) -> Int64Array:
 
     Ids of one moment ascend already, and of others the first halves differ: sorting by both takes three times as long.
     """
-    halves = ids.view(">u8").reshape(-1, 2).astype(np.uint64)
-    high, low = halves[:, 0], halves[:, 1]
-    if ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
+    high, low = _halves(ids)
+    if _ascend(high, low).all():
         return np.arange(len(ids))
     order = np.argsort(high)
     sorted_high = high[order]
     if (sorted_high[1:] == sorted_high[:-1]).any():
         order = np.lexsort((low, high) if then_by is None else (then_by, low, high))
     return order
+
+
+def are_ascending(ids: EventIds, starts: Int64Array) -> bool:
+    """Returns whether the ids from each of these places to the next, (b,) from 0 on, ascend, each being there once."""
+    ascend = _ascend(*_halves(ids))
+    ascend[starts[1:] - 1] = True
+    return bool(ascend.all())
+
+
+def _halves(ids: EventIds) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    halves = ids.view(">u8").reshape(-1, 2).astype(np.uint64)
+    return halves[:, 0], halves[:, 1]
+
+
+def _ascend(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64]) -> BoolArray:
+    """Returns (n - 1,) whether each id but the first is above the one before it, given the halves of all."""
+    ascend: BoolArray = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
+    return ascend
 
 
 def known_among(ids: EventIds, others: EventIds) -> BoolArray:

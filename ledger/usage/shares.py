@@ -54,7 +54,7 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
     else:
         batch = written
         require_sizes(body, batch, SHARES)
-    raise_violations(_violations(batch))
+    raise_violations(violations(batch))
     return batch
 
 
@@ -77,7 +77,7 @@ def first_occurrences(batch: Batch) -> tuple[BoolArray, Int64Array]:
     return first, order[fresh]
 
 
-def _violations(batch: Batch) -> Iterator[EventViolation]:
+def violations(batch: Batch) -> Iterator[EventViolation]:
     """Yields (position, column, reason) for each violation of the rules on single events."""
     yield from event_violations(batch)
     if len(batch.amounts):

@@ -6,8 +6,9 @@ never holds one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -64,6 +65,9 @@ class ModeWeights:
         """What the batch's leaf says of this mode."""
         return ModeTotals(events=self.events, attributed=self.attributed(), unattributed=self.unattributed)
 
+
+NO_WEIGHTS: Final = ModeWeights(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING, 0)
+"""Those of a mode that no event has."""
 
 ByMode = dict[int, ModeWeights]
 """By mode, both modes always present."""
@@ -125,6 +129,56 @@ def _weigh_only(batch: Batch, chosen: BoolArray) -> ByMode:
 def weigh(batch: Batch, accepted: BoolArray) -> ByMode:
     """The weights of the accepted events by mode; `accepted` is (n,)."""
     width = len(batch.names)
+    count, low, high = _by_mode_and_name(batch, accepted)
+    return {mode: _mode_weights(batch, accepted, mode, width, count, low, high) for mode in MODES}
+
+
+def weigh_each(joined: Batch, bounds: Int64Array, widths: Sequence[int]) -> list[ByMode]:
+    """The weights of all events of each of several batches that are one after the other as one.
+
+    Args:
+        joined: all of them, whose names are those of the first, then of the second, and so on.
+        bounds: (b + 1,) where the events of each begin, and where the last one's end; each has some.
+        widths: (b,) how many of the names are each one's.
+    """
+    count, low, high = _by_mode_and_name(joined, np.ones(len(joined), dtype=np.bool_))
+    width, names = len(joined.names), np.cumsum([0, *widths])
+    found: list[ByMode] = [{} for _ in widths]
+    for mode in MODES:
+        own = slice((mode - 1) * width, mode * width)
+        counted = joined.modes == mode
+        events, units = (
+            np.add.reduceat(each, bounds[:-1]).tolist()
+            for each in (counted.astype(np.int64), np.where(counted, joined.units, 0))
+        )
+        attributed = _sums_between(names, low[own], high[own])
+        for place, (begin, end) in enumerate(pairwise((own.start + names).tolist())):
+            present = np.flatnonzero(count[begin:end])
+            chosen: slice | Int64Array = slice(begin, end) if len(present) == end - begin else begin + present
+            sums = count[chosen], low[chosen], high[chosen]
+            unattributed = units[place] * NANO - attributed[place]
+            found[place][mode] = (
+                ModeWeights(events[place], present, *sums, unattributed, attributed[place])
+                if events[place]
+                else NO_WEIGHTS
+            )
+    return found
+
+
+def _sums_between(bounds: Int64Array, low: Int64Array, high: Int64Array) -> list[int]:
+    """The exact sums of the limbs between each of (b + 1,) bounds and the next, all non-negative, taken in halves."""
+    halves = np.zeros((4, len(low) + 1), dtype=np.int64)
+    for place, limb in enumerate((low, high)):
+        halves[2 * place, 1:], halves[2 * place + 1, 1:] = limb & 0xFFFFFFFF, limb >> 32
+    parts = np.diff(np.cumsum(halves, axis=1)[:, bounds]).T.tolist()
+    return [a + (b << 32) + ((c + (d << 32)) << LIMB_BITS) for a, b, c, d in parts]
+
+
+def _by_mode_and_name(batch: Batch, accepted: BoolArray) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """How many shares of accepted events each name has in each mode, and their sums as limbs: `mode - 1` times as many
+    places as there are names, and then the name's.
+    """
+    width = len(batch.names)
     # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
     first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)
     lengths = np.diff(batch.offsets)
@@ -134,8 +188,7 @@ def weigh(batch: Batch, accepted: BoolArray) -> ByMode:
     claimed *= batch.amounts
     # A collective is in an event once, and has at most its largest share of the units of each.
     most = int(batch.units.sum()) * int(batch.amounts.max(initial=0))
-    count, low, high = _grouped_sums(group, claimed, 3 * width, most=most, most_each=len(batch))
-    return {mode: _mode_weights(batch, accepted, mode, width, count, low, high) for mode in MODES}
+    return _grouped_sums(group, claimed, 3 * width, most=most, most_each=len(batch))
 
 
 def _mode_weights(
@@ -144,7 +197,7 @@ def _mode_weights(
     own = slice((mode - 1) * width, mode * width)
     counted = accepted & (batch.modes == mode)
     if not counted.any():
-        return ModeWeights(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING, 0)
+        return NO_WEIGHTS
     # Shares and units are at least 1, so everyone who is named has weight.
     present = np.flatnonzero(count[own])
     own_count, own_low, own_high = count[own], low[own], high[own]

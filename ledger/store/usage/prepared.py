@@ -11,7 +11,7 @@ from hashlib import sha256
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import LedgerError, or_error, or_raise
+from ledger.errors import InvalidInputError, LedgerError, or_error, or_raise
 from ledger.store import admissions, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -22,6 +22,8 @@ from ledger.store.usage.id_schemes import known_scheme, require_scheme
 from ledger.store.usage.readings import Readings
 from ledger.store.usage.terms import Terms, terms_of
 from ledger.usage.batch import Batch, BoolArray, Int64Array
+from ledger.usage.counting import Counted, counted, counted_together
+from ledger.usage.decoding import require_sizes
 from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
@@ -29,7 +31,7 @@ from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
 from ledger.usage.pages import Cut, EventIds, cut
 from ledger.usage.reading import Reading
-from ledger.usage.shares import first_occurrences, require_known
+from ledger.usage.shares import SHARES, require_known
 from ledger.usage.weights import BatchWeights, weigh_by_month
 
 
@@ -188,11 +190,12 @@ class Preparation:
                 asked = sent.identity.platform, sent.method_id
                 if asked not in standing:
                     standing[asked] = or_error(self._standing, connection, sent)
-        found = []
-        for sent in group:
-            under = standing[sent.identity.platform, sent.method_id]
-            found.append(under if isinstance(under, LedgerError) else or_error(self._prepared, sent, under))
-        return found
+        unders = [standing[sent.identity.platform, sent.method_id] for sent in group]
+        together = _counted_together(group, unders)
+        return [
+            under if isinstance(under, LedgerError) else or_error(self._prepared, sent, under, found)
+            for sent, under, found in zip(group, unders, together, strict=True)
+        ]
 
     def _standing(self, connection: sa.Connection, sent: Sent) -> _Standing:
         pool = registry.pool_ref(connection, sent.identity.pool)
@@ -204,17 +207,19 @@ class Preparation:
         today = limits.day_of_usage(connection, platform_id, now.date()) if is_counted else DayOfUsage()
         return _Standing(pool, platform_id, terms, reading, today, now, known_scheme(connection, pool, platform_id))
 
-    def _prepared(self, sent: Sent, under: _Standing) -> Prepared:
+    def _prepared(self, sent: Sent, under: _Standing, found: Counted | None) -> Prepared:
         pool, platform, terms = under.pool, sent.identity.platform, under.terms
         admissions.require_admission(pool, platform, admitted=terms.admitted)
         terms.in_time.require_open(pool.name)
         require_scheme(sent.id_scheme, under.fixed)
         nearly: list[tuple[str, str]] = []
-        batch, numbered = self._parsed(under.reading, sent, nearly)
+        batch = found.batch if found else self._parsed(under.reading, sent, nearly)
+        numbered = self.collectives.of(batch.names)
+        require_known(batch, numbered.numbers > 0)
         terms.in_time.require_in_time(batch.occurred_at, under.now)
         terms.quota.require_room(platform, DayOfUsage(len(batch), len(sent.body)), under.today, under.now)
-        first, ascending = first_occurrences(batch)
-        claimed_ids = batch.event_ids[ascending]
+        found = found or counted(batch)
+        claimed_ids = batch.event_ids[found.ascending]
         return Prepared(
             identity=sent.identity,
             pool=pool,
@@ -225,19 +230,35 @@ class Preparation:
             membership_version=under.reading.membership_version,
             read_again=partial(under.reading.usage, sent.body, written=sent.written),
             collectives=numbered,
-            accepted=first,
-            claimed=ascending,
+            accepted=found.first,
+            claimed=found.ascending,
             claimed_ids=claimed_ids,
             cut=cut(claimed_ids),
-            weights=weigh_by_month(batch, first),
+            weights=found.weights,
             is_counted=terms.quota.is_counted,
             id_scheme=sent.id_scheme,
             is_scheme_fixed=under.fixed is not None,
             nearly_known=tuple(nearly),
         )
 
-    def _parsed(self, reading: Reading, sent: Sent, nearly: list[tuple[str, str]]) -> tuple[Batch, registry.Numbered]:
-        batch = reading.usage(sent.body, lambda names: self.collectives.of(names).numbers > 0, sent.written, nearly)
-        numbered = self.collectives.of(batch.names)
-        require_known(batch, numbered.numbers > 0)
-        return batch, numbered
+    def _parsed(self, reading: Reading, sent: Sent, nearly: list[tuple[str, str]]) -> Batch:
+        return reading.usage(sent.body, lambda names: self.collectives.of(names).numbers > 0, sent.written, nearly)
+
+
+def _counted_together(group: Sequence[Sent], unders: Sequence[_Standing | LedgerError]) -> list[Counted | None]:
+    """Returns what counts of each batch, as far as batches were written here and hold shares, where all of these are
+    sound; None for the others.
+    """
+    found: list[Counted | None] = [None] * len(group)
+    written = {}
+    for place, (sent, under) in enumerate(zip(group, unders, strict=True)):
+        if sent.written is not None and isinstance(under, _Standing) and under.reading.rule is None:
+            written[place] = sent.written
+            try:
+                require_sizes(sent.body, sent.written, SHARES)
+            except InvalidInputError:
+                return found
+    if len(written) > 1:
+        for place, each in zip(written, counted_together([*written.values()]) or (), strict=False):
+            found[place] = each
+    return found
