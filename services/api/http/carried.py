@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeVar
@@ -28,15 +29,23 @@ _END: Final = object()
 class Entered:
     """A call that may be made: its handlers run in one context, in which `caller()` says who is calling."""
 
-    def __init__(self, call: Call, context: Context, threads: FairThreads) -> None:
+    def __init__(self, call: Call, context: Context, threads: FairThreads, one_thread: FairThreads) -> None:
         self.call = call
         self._context = context
         self._threads = threads
+        self._one_thread = one_thread
         self._holder = call.holder
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Do it on a thread, when it is its principal's turn."""
-        working = asyncio.wrap_future(self._threads.submit(self._holder, lambda: self._context.run(work, *args)))
+        return await self._run(self._threads.submit(self._holder, lambda: self._context.run(work, *args)))
+
+    async def run_alone(self, work: Callable[..., T], *args: Any) -> T:
+        """Do what takes long while no other call does such, when it is its principal's turn."""
+        return await self._run(self._one_thread.submit(self.call.principal, lambda: self._context.run(work, *args)))
+
+    async def _run(self, promised: Future[T]) -> T:
+        working = asyncio.wrap_future(promised)
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
@@ -82,9 +91,11 @@ class Carrier:
         self._most = CALLS_PER_THREAD * parts.settings.threads
         self._open = 0
         self._threads = FairThreads(parts.settings.threads, "http")
+        self._one_thread = FairThreads(1, "http-alone")
 
     def close(self) -> None:
         """Finish what the threads do."""
+        self._one_thread.shutdown()
         self._threads.shutdown()
 
     def call(self, exchange: Exchange, method: str) -> Call:
@@ -113,7 +124,7 @@ class Carrier:
         self._open += 1
         try:
             with under_way("http"):
-                entered = Entered(call, copy_context(), self._threads)
+                entered = Entered(call, copy_context(), self._threads, self._one_thread)
                 await entered.run(call.enter)
                 limit = self._limits.streams if stream else self._limits.calls
                 if call.method == WATCH_LEAVES:
