@@ -28,6 +28,9 @@ MAX_BYTES: Final = 4 * 2**20
 MAX_DEPTH: Final = 40
 """The deepest of these messages are some 15 levels deep."""
 
+MAX_MARKS: Final = 300_000
+"""Tags and attributes. Banks need some 17 bytes for each; an element in four bytes takes a hundred to hold."""
+
 MAX_LINES: Final = 100_000
 """Entries of a statement."""
 
@@ -147,6 +150,9 @@ def read_message(content: bytes) -> BankMessage:
     """
     if len(content) > MAX_BYTES:
         raise _refused(f"must have at most {MAX_BYTES:,} bytes, got {len(content):,}")
+    marks = content.count(b"<") + content.count(b"=")
+    if marks > MAX_MARKS:
+        raise _refused(f"must have at most {MAX_MARKS:,} tags and attributes, got {marks:,}")
     kind, root = _parsed(content)
     return _READERS[kind](root)
 

@@ -5,15 +5,16 @@ Loaded only where the settings name one: its libraries take 10 MB and half a sec
 
 from __future__ import annotations
 
-import json
+import io
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oidc.core import CodeIDToken
@@ -21,6 +22,7 @@ from authlib.oidc.discovery import get_well_known_url
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from requests.adapters import HTTPAdapter
 
 from services.access.openid import Attempt, Identity, SignInError
 from services.settings import Settings
@@ -49,6 +51,7 @@ FETCHED_AGAIN_SECONDS: Final = 30.0
 """Tokens with a key that nobody knows make us ask for the provider's keys again, but no more often than this."""
 
 ANSWER_BYTES_MAX: Final = 1_000_000
+"""What an answer may unpack to. Of a longer one the end is missing, so it is no JSON."""
 
 
 class OpenIdProvider:
@@ -157,7 +160,7 @@ class OpenIdProvider:
         return address
 
     def _session(self, redirect_uri: str) -> OAuth2Session:
-        return OAuth2Session(
+        session = OAuth2Session(
             self._client_id,
             self._client_secret,
             token_endpoint_auth_method=self._shown_by if self._client_secret else "none",
@@ -165,13 +168,38 @@ class OpenIdProvider:
             redirect_uri=redirect_uri,
             code_challenge_method="S256",
         )
+        return _bounded(session)
 
 
 def _fetched(address: str) -> Any:
     try:
-        with requests.get(address, timeout=PROVIDER_SECONDS, allow_redirects=False, stream=True) as answer:
+        with _bounded(requests.Session()) as session:
+            answer = session.get(address, timeout=PROVIDER_SECONDS, allow_redirects=False)
             answer.raise_for_status()
-            content = answer.raw.read(ANSWER_BYTES_MAX, decode_content=True)
-        return json.loads(content)
+            return answer.json()
     except (requests.RequestException, ValueError) as error:
         raise SignInError(f"the provider cannot be asked: {type(error).__name__}") from None
+
+
+class _BoundedAnswers(HTTPAdapter):
+    """Reads no more of an answer than it may have."""
+
+    def send(self, *args: Any, **named: Any) -> requests.Response:
+        answer = super().send(*args, **named)
+        try:
+            content = answer.raw.read(ANSWER_BYTES_MAX, decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(error) from None
+        finally:
+            answer.raw.close()
+        answer.raw = io.BytesIO(content)
+        return answer
+
+
+_Session = TypeVar("_Session", bound=requests.Session)
+
+
+def _bounded(session: _Session) -> _Session:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _BoundedAnswers())
+    return session

@@ -11,6 +11,7 @@ from ledger.registry import require_range, require_request_id, require_resource_
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
+_MAX_TOKEN: Final = 4_096
 
 
 def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def place_in(token: str, *first: Any) -> tuple[Any, ...]:
     if not token:
         return first
     try:
-        place = tuple(json.loads(base64.urlsafe_b64decode(token)))
+        place = tuple(json.loads(base64.urlsafe_b64decode(token))) if len(token) <= _MAX_TOKEN else ()
     except (ValueError, TypeError, RecursionError):
         place = ()
     if [type(part) for part in place] != [type(part) for part in first] or not all(map(_is_ours, place)):

@@ -31,7 +31,7 @@ from services.api.queues import FairThreads, OverloadedError
 from services.console import cookies
 from services.console.assets import assets
 from services.console.calls import Calls
-from services.console.reading import Sent, read_form, throw_away
+from services.console.reading import FORM_BYTES, Sent, read_form, throw_away
 from services.console.routes import PAGES, Page
 from services.console.texts import tongue_of
 from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
@@ -46,7 +46,6 @@ logger: Final = structlog.get_logger("moiety.console")
 STRANGERS_FORM_BYTES: Final = 8 * 1024
 """Of a form of whoever is not signed in: a key and where it leads on. Any connection may have one in memory."""
 
-FORM_BYTES: Final = 64 * 1024
 FILE_BYTES: Final = 4 * 1024 * 1024 + FORM_BYTES
 """Of a form with a file: what the contract takes of a bank's file, and the form around it."""
 

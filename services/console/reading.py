@@ -17,6 +17,9 @@ from services.api.http.exchange import Exchange, GoneError, Scope
 from services.console.visit import SentFile
 
 FORM_SECONDS: Final = 20.0
+FORM_BYTES: Final = 64 * 1024
+"""Of a form's fields; a form with a file may have more."""
+
 MOST_FIELDS: Final = 100
 MOST_FILES: Final = 1
 MULTIPART: Final = "multipart/form-data"
@@ -37,9 +40,10 @@ async def read_form(request: Request, bytes_max: int) -> Sent:
         InvalidInputError, MessageTooLargeError: it is no form, or is too large or too slow.
     """
     exchange = Exchange(request.scope, request.receive, _unsent)
+    is_multipart = request.headers.get("content-type", "").startswith(MULTIPART)
     try:
-        body = await exchange.body(bytes_max, FORM_SECONDS)
-        if request.headers.get("content-type", "").startswith(MULTIPART):
+        body = await exchange.body(bytes_max if is_multipart else min(bytes_max, FORM_BYTES), FORM_SECONDS)
+        if is_multipart:
             return await _parts(request, body)
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except GoneError:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
-from urllib.parse import parse_qs
 
 from ledger.errors import FormatError, InvalidInputError, NotFoundError
 from ledger.files.layout import (
@@ -126,7 +125,7 @@ class Downloads:
         pool = matched["pool"] or REGISTRY_LOG
         call = self._carrier.call(exchange, f"{_AUDIT}GetCheckpoint")
         try:
-            download = make(pool, matched.groupdict(), _asked(exchange))
+            download = make(pool, matched.groupdict(), exchange.parameters())
             call.method = download.method
             async with self._carrier.let_in(call, stream=True) as entered:
                 pieces = await entered.run(download.pieces)
@@ -290,11 +289,6 @@ def _headers(download: Download) -> dict[str, str]:
     if download.file:
         found["content-disposition"] = f'attachment; filename="{download.file}"'
     return found
-
-
-def _asked(exchange: Exchange) -> dict[str, str]:
-    given = parse_qs(exchange.query.decode("latin-1"), keep_blank_values=True)
-    return {name: values[0] for name, values in given.items()}
 
 
 def require_no_more(asked: Mapping[str, str]) -> None:

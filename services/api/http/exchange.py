@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from ledger.errors import InvalidInputError
 from services.api.door import IDLE_SECONDS, MessageTooLargeError
@@ -15,6 +16,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 THROWN_AWAY: Final = 4
 """How many times too much of a body is read, and thrown away: clients hear an answer only behind what they send."""
+
+PARAMETERS_MAX: Final = 20
+"""Parameters of an address."""
 
 CERTIFICATE: Final = "moiety.certificate"
 """The extension of ASGI's scope in which the connection says whose it is."""
@@ -52,6 +56,18 @@ class Exchange:
     def header(self, name: str) -> str:
         """A header's first value; empty where there is none."""
         return next(iter(self.headers(name)), "")
+
+    def parameters(self) -> dict[str, str]:
+        """The parameters of the address; of those that are given twice, the first.
+
+        Raises:
+            InvalidInputError: there are too many.
+        """
+        try:
+            given = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
+        except ValueError:
+            raise InvalidInputError.of("address", f"must have at most {PARAMETERS_MAX} parameters") from None
+        return dict(reversed(given))
 
     async def pieces(self, seconds: float = IDLE_SECONDS) -> AsyncIterator[bytes]:
         """The body as it comes, none of which may be longer in coming.

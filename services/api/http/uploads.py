@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final
-from urllib.parse import parse_qs
 
 from google.protobuf import json_format
 from google.rpc import status_pb2
@@ -176,12 +175,11 @@ class Uploads:
         """What all requests of the file have in common."""
         parent = f"pools/{pool}"
         only_id(parent, "pools", "pool")
-        asked = parse_qs(exchange.query.decode("latin-1"), keep_blank_values=True)
+        asked = exchange.parameters()
         for name in asked:
             if name not in ("method", "validate_only"):
                 raise InvalidInputError.of(name[:80], "is no parameter; these are method and validate_only")
-        (method,) = asked.get("method", [""])[:1]
-        (dry,) = asked.get("validate_only", ["false"])[:1]
+        method, dry = asked.get("method", ""), asked.get("validate_only", "false")
         if not method:
             raise InvalidInputError.of("method", "is required, as in ?method=melody-ngram")
         if dry not in ("true", "false"):
