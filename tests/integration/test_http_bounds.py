@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from services.api.http.doorway import AROUND_BYTES_MAX, BEHIND_MAX, HEADERS_MAX
+from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.http import ask, call
 from tests.support.scene import POOL, Scene, open_scene
@@ -193,3 +194,30 @@ def test_large_messages_are_read_in_turn_and_small_ones_wait_for_none(scene: Sce
 def test_an_address_has_few_parameters(address: str) -> None:
     for path in (f"/v1/pools/{POOL}/bundle", f"/v1/pools/{POOL}/log/checkpoint"):
         assert ask(address, f"{path}?{'a&' * 100}").status == 400
+
+
+# The console.
+
+
+def test_a_form_without_a_file_is_small_whoever_sends_it(scene: Scene, address: str) -> None:
+    olive = signed_in(scene.deployment, "operators/olive")
+    session = f"moiety_session={olive.session}"
+    for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+        escapes = b"a=" + b"%41" * 1_000_000
+        answer = ask(address, "/bank/main", escapes, content_type=kind, cookie=session)
+        assert answer.status == 400
+        assert "more than 65,536" in answer.text
+
+
+def test_the_console_bounds_what_strangers_send(address: str) -> None:
+    for path in ("/sign-in", "/sign-in/openid/return", "/nothing"):
+        for sent in (b"a=b&" * 2_000, b"%" * 8_000, b"\xff" * 8_000):
+            assert ask(address, path, sent, content_type="application/x-www-form-urlencoded").status in (
+                400,
+                403,
+                404,
+                303,
+            )
+    assert ask(address, "/sign-in?" + "a=b&" * 3_000).status == 200
+    assert ask(address, "/sign-in", cookie="a=b; " * 2_500).status == 200
+    assert ask(address, "/sign-in", accept_language="de;q=0.1," * 1_500).status == 200

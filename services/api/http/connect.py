@@ -22,7 +22,7 @@ from services.api.errors import for_trailers
 from services.api.http.carried import Carrier, Entered, unless_gone, watched
 from services.api.http.dialects import DIALECTS, Dialect
 from services.api.http.exchange import Exchange, GoneError
-from services.api.http.messages import read_message
+from services.api.http.messages import let_go, read_message
 from services.api.watches import Watch
 
 HTTP_STATUS: Final = {
@@ -122,7 +122,9 @@ class ConnectCalls:
             call.cancelled()
             raise
         except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
-            await _refuse(exchange, dialect, call.refused(error))
+            status = call.refused(error)
+            let_go(error)
+            await _refuse(exchange, dialect, status)
 
     async def _stream(
         self, exchange: Exchange, entered: Entered, method: Method, dialect: Dialect, request: Message

@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import zlib
+from traceback import clear_frames
 from typing import Any, Final
 
 import pyarrow as pa
@@ -74,7 +75,14 @@ async def read_message(exchange: Exchange, entered: Entered, method: Method, dia
         message = await entered.run(_read_if_small, body, method, most)
         if message is not None:
             return message
-    return await entered.run_alone(_read, body, method, most)
+    return await entered.run_alone(_read_large, body, method, most)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Forget what an error was raised over: futures keep it in a cycle, and with it a message of megabytes."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _unpacked_max(method: Method, dialect: Dialect) -> int:
@@ -123,6 +131,15 @@ def _read_if_small(body: _Body, method: Method, most: int) -> Message | None:
         return _read(body, method, min(most, READ_AT_ONCE_BYTES))
     except MessageTooLargeError:
         return None
+
+
+def _read_large(body: _Body, method: Method, most: int) -> Message:
+    """The message; before the next one is read, nothing is left of one that is refused."""
+    try:
+        return _read(body, method, most)
+    except Exception as error:
+        let_go(error)
+        raise
 
 
 def _read(body: _Body, method: Method, most: int) -> Message:
