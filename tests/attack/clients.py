@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import struct
 import time
@@ -19,6 +20,7 @@ from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from tests.faults.world import METHOD, POOL
 from tests.support import batches
+from tests.support.http import ask
 from tests.support.http import call as http_call
 
 GET_POOL: Final = "/moiety.v1.RegistryService/GetPool"
@@ -197,6 +199,45 @@ def large_forms(target: Target) -> None:
             time.sleep(0.05)
 
 
+def tiny_chunks(target: Target) -> None:
+    """Bodies over HTTP without a key, in chunks of one byte."""
+    head = (
+        f"POST {GET_POOL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    _requests(target, head.encode() + b"1\r\nx\r\n" * 10_000)
+
+
+def pipelined(target: Target) -> None:
+    """Thousands of requests over HTTP, one behind another, whose answers are not waited for."""
+    _requests(target, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * 10_000)
+
+
+def many_headers(target: Target) -> None:
+    """Requests over HTTP with thousands of headers."""
+    _requests(target, b"GET /livez HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 4_000 + b"\r\n")
+
+
+def _requests(target: Target, sent: bytes) -> None:
+    host, _, port = target.http.rpartition(":")
+
+    def send() -> None:
+        with socket.create_connection((host, int(port)), 5) as connection:
+            connection.sendall(sent)
+            connection.recv(65_536)
+
+    _often(target, 30, send)
+
+
+def bombs_in_json(target: Target) -> None:
+    """A platform's JSON over HTTP that is small on the wire: millions of elements, and as many as are read."""
+    bodies = [
+        gzip.compress(b'{"events":[' + each + b"{}]}")
+        for each in (b"{}," * 3_000_000, (b'{"shares":[' + b"{}," * 128 + b"{}]},") * 900, b"[" * 8_000_000)
+    ]
+    headers = {"content_type": "application/json", "content_encoding": "gzip"}
+    _often(target, 8, lambda: [ask(target.http, SUBMIT, each, key=target.key, **headers) for each in bodies])
+
+
 def silent_connections(target: Target) -> None:
     """Connections to both ports that say nothing, more than a process may have files by default."""
     with ExitStack() as stack:
@@ -272,6 +313,7 @@ def _frames(target: Target, of: Callable[[int], bytes]) -> None:
 
 ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
     silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_streams, bombs, undecodable, two_keys,
-    unused_names, flood, flood_over_http, slow_headers, large_forms, silent_connections, rapid_reset, headers_alone,
+    unused_names, flood, flood_over_http, slow_headers, large_forms, tiny_chunks, pipelined,
+    many_headers, bombs_in_json, silent_connections, rapid_reset, headers_alone,
     pings, endless_headers,
 )  # fmt: skip
