@@ -212,3 +212,9 @@ def test_a_notification_that_cannot_be_is_refused(was: bytes, becomes: bytes, to
     sound = Bank(OURS, "EUR").notification("2026-01-02", ("B7", 1000, [paid("4.00", "RF1"), paid("6.00", "RF2")]))
     assert was in sound
     assert told in refused(sound.replace(was, becomes, 1))
+
+
+def test_a_file_of_small_tags_is_refused_before_it_is_read() -> None:
+    for content in (b"<a>" + b"<b/>" * 1_000_000 + b"</a>", b"<a " + b'b="" ' * 400_000 + b"/>"):
+        with pytest.raises(InvalidInputError, match="tags and attributes"):
+            read_message(content)

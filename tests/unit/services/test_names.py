@@ -122,3 +122,9 @@ def test_a_token_that_is_not_of_this_list_is_refused(token: str) -> None:
 def test_a_token_with_what_no_name_of_ours_holds_is_refused(text: str) -> None:
     """What Postgres cannot compare must not reach it."""
     assert refused(place_in, made([text]), "") == "page_token"
+
+
+def test_a_token_of_megabytes_is_not_read() -> None:
+    token = base64.urlsafe_b64encode(b"[" + b"[]," * 10**6 + b"[]]").decode()
+    with pytest.raises(InvalidInputError, match="page_token"):
+        place_in(token, "", -1)
