@@ -180,14 +180,13 @@ def test_large_messages_are_read_in_turn_and_small_ones_wait_for_none(scene: Sce
         sent = [threads.submit(send, "platforms/songbird") for _ in range(8)]
         time.sleep(0.05)
         sent.append(threads.submit(send, "operators/olive"))
-        longest = 0.0
+        answered = 0
         while not all(each.done() for each in sent):
-            began = time.monotonic()
             assert call(address, "RegistryService/GetPool", keys["operators/olive"], name=f"pools/{POOL}").status == 200
-            longest = max(longest, time.monotonic() - began)
+            answered += len(finished) < len(sent)
         for each in sent:
             each.result()
-    assert longest < 1.0
+    assert answered  # before the last of the large ones
     assert finished[-1] == "platforms/songbird"
 
 
