@@ -90,7 +90,7 @@ class Services:
     def __init__(self, parts: Parts) -> None:
         self.limits: Final = CallLimits(parts.settings.threads)
         self.watches: Final = Watches(parts.database, parts.readers)
-        self._usage = UsageService(parts)
+        self._usage = UsageService(parts, self.limits.large)
         self._audit = AuditService(parts, self.watches)
         accounts = AccountsService(parts)
         self.together: Final[dict[str, Together]] = {

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -26,6 +28,13 @@ MESSAGE_SECONDS: Final = 10.0
 
 IDLE_SECONDS: Final = 300.0
 """How long a stream may be silent; it occupies a thread meanwhile."""
+
+TAKE_SECONDS: Final = 60.0
+"""How long a caller may take nothing of what it is sent: of a stream's answer, or of any over HTTP."""
+
+LOOKS_EVERY_SECONDS: Final = 0.25
+"""How often waiting calls are looked at. One that is still there at its second look is silent: its message is not
+merely on its way."""
 
 SMALL_MESSAGE_BYTES: Final = 4 * 2**20
 LARGE_MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
@@ -66,11 +75,36 @@ class NoRoomError(LedgerError):
         return "there is no room on disk for this file now"
 
 
-class Waiting:
-    """Calls that wait for their next message. A call that waits too long is cancelled, which frees its thread."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Wait:
+    """A call that waits for its caller.
 
-    def __init__(self) -> None:
-        self._until: dict[int, tuple[float, Cancellable]] = {}
+    Attributes:
+        until: when it is cancelled, on the monotonic clock, in seconds.
+        since: when it began.
+        silent_of: whose call it is, where it waits for its one message; empty where it waits for anything else.
+    """
+
+    call: Cancellable
+    until: float
+    since: float
+    silent_of: str
+
+
+class Waiting:
+    """Calls that wait for their callers: for a message, or until an answer is taken.
+
+    A call that waits too long is cancelled, which frees its thread. Nor may calls that have not sent their one message
+    fill the threads meanwhile: where more than so many are silent, the principal who has the most of them loses the one
+    that has waited the longest, and so on.
+
+    Args:
+        silent_most: how many calls may be silent; half of the threads, so that the others have the other half.
+    """
+
+    def __init__(self, silent_most: int) -> None:
+        self._silent_most = silent_most
+        self._waits: set[Wait] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="door", daemon=True)
@@ -81,24 +115,32 @@ class Waiting:
         self._stopped.set()
         self._thread.join()
 
-    def begin(self, call: Cancellable, seconds: float) -> None:
+    def begin(self, call: Cancellable, seconds: float, silent_of: str = "") -> Wait:
         """Cancel a call unless what it waits for ends in time."""
+        now = time.monotonic()
+        wait = Wait(call, now + seconds, now, silent_of)
         with self._lock:
-            self._until[id(call)] = (time.monotonic() + seconds, call)
+            self._waits.add(wait)
+        return wait
 
-    def end(self, call: Cancellable) -> None:
+    def end(self, wait: Wait) -> None:
         """The call waits no more."""
         with self._lock:
-            self._until.pop(id(call), None)
+            self._waits.discard(wait)
 
     @contextmanager
-    def at_most(self, seconds: float, call: Cancellable) -> Iterator[None]:
+    def at_most(self, seconds: float, call: Cancellable, silent_of: str = "") -> Iterator[None]:
         """Cancel the call if what is done here takes longer."""
-        self.begin(call, seconds)
+        wait = self.begin(call, seconds, silent_of)
         try:
             yield
         finally:
-            self.end(call)
+            self.end(wait)
+
+    def one(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext, holder: str) -> M | None:
+        """Returns the one message of a principal's call; None if it has none."""
+        with self.at_most(seconds, context, holder):
+            return next(messages, None)
 
     def each(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> Iterator[M]:
         """A call's messages, each of which must arrive in time. None is kept here while its successor is waited for."""
@@ -109,12 +151,23 @@ class Waiting:
             return next(messages, None)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(1.0):
-            now = time.monotonic()
+        while not self._stopped.wait(LOOKS_EVERY_SECONDS):
             with self._lock:
-                late = [call for until, call in self._until.values() if until < now]
-            for call in late:
-                call.cancel()
+                waits = [*self._waits]
+            for wait in cut_off(waits, time.monotonic(), self._silent_most):
+                wait.call.cancel()
+
+
+def cut_off(waits: Sequence[Wait], now: float, silent_most: int) -> list[Wait]:
+    """Returns which calls have waited too long, or are too many that are silent."""
+    found = [wait for wait in waits if wait.until < now]
+    silent = [wait for wait in waits if wait.silent_of and wait.since + LOOKS_EVERY_SECONDS < now <= wait.until]
+    if len(silent) > silent_most:
+        of: Mapping[str, deque[Wait]] = defaultdict(deque)
+        for wait in sorted(silent, key=lambda wait: wait.since):
+            of[wait.silent_of].append(wait)
+        found += [max(of.values(), key=len).popleft() for _ in range(len(silent) - silent_most)]
+    return found
 
 
 def most_bytes(method: str) -> int:

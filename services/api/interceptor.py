@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from threading import BoundedSemaphore, Thread
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -19,11 +19,20 @@ from ledger.store.database import Work, work_of_call
 from services.access.certificates import certificate_hash
 from services.access.keyring import ANYONE, KeyRing
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES
+from services.api.answers import Answers
 from services.api.call import Call, require_fields
-from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
+from services.api.door import (
+    IDLE_SECONDS,
+    MESSAGE_SECONDS,
+    TAKE_SECONDS,
+    MessageTooLargeError,
+    Waiting,
+    parsed,
+)
 from services.api.errors import for_trailers, is_expected
+from services.api.large import FREE_BYTES, LargeMessages
 from services.api.queues import FairThreads, OverloadedError
-from services.api.streams import CallLimits, StreamLimit, TooManyStreamsError
+from services.api.streams import CallLimits, OpenStream, StreamLimit, TooManyStreamsError
 from services.api.together import Arrivals, Together
 from services.api.watchers import Watcher, Watchers
 from services.api.watches import WATCH_LEAVES, Watch
@@ -61,6 +70,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         self._watchers = watchers
         self._arrivals = arrivals
         self._together = together
+        self._answers = Answers(waiting)
         self._health_waits = BoundedSemaphore(1)
 
     def intercept_service(
@@ -74,7 +84,7 @@ class Gatekeeper(grpc.ServerInterceptor):
             return self._health(handler)
         if details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler)
-        call = _Call(self._keyring, self._waiting, self._threads, details, handler.request_deserializer)
+        call = _Call(self._keyring, self._waiting, self._answers, self._limits.large, self._threads, details, handler)
         wrapped = self._wrapped(call, handler, details.method)
         if self._threads.has_room(call.holder):
             together = self._together.get(details.method) if call.is_known else None
@@ -83,7 +93,7 @@ class Gatekeeper(grpc.ServerInterceptor):
             wrapped = call.overloaded()
             _run_on(wrapped, self._other_threads)
         if handler.unary_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(wrapped)
         return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
 
     def _wrapped(self, call: _Call, handler: Any, method: str) -> Callable[..., Any]:
@@ -94,7 +104,7 @@ class Gatekeeper(grpc.ServerInterceptor):
             return call.watched(handler.unary_stream, self._watchers, self._limits.watches)
         if handler.unary_stream is not None:
             answer = handler.unary_stream
-            return call.streamed(lambda sent, context: answer(call.one(sent, context), context), streams)
+            return call.streamed(lambda sent, context: answer(call.one_of_stream(sent, context), context), streams)
         if handler.stream_stream is not None:
             answer = handler.stream_stream
             return call.streamed(lambda sent, context: answer(call.each(sent, context), context), streams)
@@ -108,7 +118,8 @@ class Gatekeeper(grpc.ServerInterceptor):
         """
 
         def check(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            return handler.unary_unary(self._asked_about(messages, context), context)
+            found = handler.unary_unary(self._asked_about(messages, context), context)
+            return self._answers.given(handler.response_serializer(found), context)
 
         def watch(_: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             yield from handler.unary_stream(HealthCheckRequest(), context)
@@ -116,7 +127,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         for behavior in (check, watch):
             _run_on(behavior, self._other_threads)
         if handler.unary_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(check, None, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(check)
         return grpc.stream_stream_rpc_method_handler(watch, None, handler.response_serializer)
 
     def _asked_about(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> HealthCheckRequest:
@@ -135,8 +146,9 @@ class Gatekeeper(grpc.ServerInterceptor):
 
         def wrapped(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
-                with self._limits.streams.one(ANYONE):
-                    yield from handler.stream_stream(self._waiting.each(requests, MESSAGE_SECONDS, context), context)
+                with self._limits.reflection.one(ANYONE) as stream:
+                    asked = self._waiting.each(requests, MESSAGE_SECONDS, context)
+                    yield from _taken(handler.stream_stream(asked, context), stream, self._waiting, context)
             except TooManyStreamsError as error:
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
@@ -147,6 +159,15 @@ class Gatekeeper(grpc.ServerInterceptor):
 def _run_on(behavior: Callable[..., Any], threads: ThreadPoolExecutor) -> None:
     """Say where gRPC is to run one handler."""
     vars(behavior)["experimental_thread_pool"] = threads
+
+
+def _taken(
+    answers: Iterable[Any], stream: OpenStream, waiting: Waiting, context: grpc.ServicerContext
+) -> Iterator[Any]:
+    """A stream's answers. While one is not taken the stream is idle; it is cancelled where that takes too long."""
+    for answer in answers:
+        with stream.giving(context.cancel), waiting.at_most(TAKE_SECONDS, context):
+            yield answer
 
 
 def _end(work: Work) -> None:
@@ -163,13 +184,18 @@ class _Call:
         self,
         keyring: KeyRing,
         waiting: Waiting,
+        answers: Answers,
+        large: LargeMessages,
         threads: FairThreads,
         details: grpc.HandlerCallDetails,
-        deserialize: Any,
+        handler: Any,
     ) -> None:
         self._waiting = waiting
+        self._answers = answers
+        self._large = large
         self._threads = threads
-        self._deserialize = deserialize
+        self._deserialize = handler.request_deserializer
+        self._serialize = handler.response_serializer
         metadata = [(key, value) for key, value in details.invocation_metadata if isinstance(value, str)]
         keys = [value for key, value in metadata if key == "authorization"]
         asked_id = dict(metadata).get("x-request-id", "")
@@ -179,7 +205,7 @@ class _Call:
         """In whose queue it waits."""
         self.asked: Any = None
         self.found: Any = None
-        self._response: Any = None
+        self._response: bytes | None = None
         self._begun: ExitStack | None = None
 
     def unary(
@@ -195,11 +221,13 @@ class _Call:
                     self._enter(context)
                     self._threads.run_for(self._call.principal)
                     with limit.one(self._call.principal):
-                        response = behavior(self.one(messages, context), context)
+                        raw = self._raw(messages, context)
+                        with self._large.one(len(raw), self._call.method, self._call.principal):
+                            response = self._serialize(behavior(self._read(raw), context))
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                     self._fail(error, context)
                 self._call.done()
-                return response
+                return self._answers.given(response, context)
 
         return wrapped
 
@@ -214,7 +242,10 @@ class _Call:
                     self._enter(context)
                     self._threads.run_for(self._call.principal)
                     with limit.one(self._call.principal) as self._call.stream:
-                        yield from behavior(messages, context)
+                        yield from _taken(behavior(messages, context), self._call.stream, self._waiting, context)
+                except GeneratorExit:  # gRPC asks for no more, since the call is over
+                    self._call.cancelled()
+                    raise
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                     self._fail(error, context)
                 self._call.done()
@@ -235,7 +266,7 @@ class _Call:
                     self._enter(context)
                     self._threads.run_for(self._call.principal)
                     opened.enter_context(limit.one(self._call.principal))
-                    watch: Watch = behavior(self.one(messages, context), context)
+                    watch: Watch = behavior(self.one_of_stream(messages, context), context)
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                     self._fail(error, context)
                 watcher = Watcher(watch, self._call, context, send, left := ExitStack(), self._told)
@@ -260,7 +291,7 @@ class _Call:
     def end(self, together: Together) -> None:
         """Make the response, and say that the call was answered, which is next."""
         try:
-            self._response = together.end(self.asked, self.found)
+            self._response = self._serialize(together.end(self.asked, self.found))
         except Exception as error:  # noqa: BLE001  # it is translated as the call is answered
             self.found = error
             return
@@ -271,7 +302,7 @@ class _Call:
         with begun:
             if self._response is None:
                 self._fail(self.found, context)
-            return self._response
+            return self._answers.given(self._response, context)
 
     @property
     def is_known(self) -> bool:
@@ -287,17 +318,28 @@ class _Call:
 
         return wrapped
 
-    def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
-        """Returns the call's one request.
+    def one_of_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
+        """Returns the one request of a call with many responses, which names what it asks for and has little else.
 
         Raises:
             InvalidInputError: there is no request, or it is not a message of its type, or lacks a required field.
-            MessageTooLargeError: it is larger than the method accepts.
+            MessageTooLargeError: it is large: it would be kept for as long as the stream is open.
         """
-        raw = next(self._waiting.each(messages, MESSAGE_SECONDS, context), None)
+        raw = self._raw(messages, context)
+        if len(raw) > FREE_BYTES:
+            raise MessageTooLargeError(len(raw), FREE_BYTES)
+        return self._read(raw)
+
+    def _raw(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """Returns the bytes of the call's one request.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        raw = self._waiting.one(messages, MESSAGE_SECONDS, context, self._call.principal)
         if raw is None:
             raise InvalidInputError.of("request", "is required")
-        return self._read(raw)
+        return raw
 
     def _read(self, raw: bytes) -> Message:
         request: Message = parsed(raw, self._call.method, self._deserialize)
@@ -321,12 +363,13 @@ class _Call:
             self._call.certificate = certificate_hash(certificate)
         self._call.enter()
 
-    def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
+    def _fail(self, error: Exception, context: grpc.ServicerContext) -> Never:
         if isinstance(error, GivenUpError):
             self._call.cancelled()
             context.abort(grpc.StatusCode.CANCELLED, "its caller stopped waiting")
         if not context.is_active() and not is_expected(error):
             self._call.cancelled()
             raise error
+        self._answers.given(b"", context)
         told: Any = rpc_status.to_status(for_trailers(self._call.refused(error)))  # a named tuple, as its type is not
         context.abort_with_status(told._replace(trailing_metadata=(*told.trailing_metadata, *self._told)))

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Final
 
 from ledger.errors import LedgerError
+from services.api.large import LargeMessages
 
 WATCHES_PER_THREAD: Final = 16
 """Four times as many are a principal's most, and twelve times as many all together."""
@@ -54,7 +55,7 @@ class WatchesClosedError(LedgerError):
 
 
 class OpenStream:
-    """A stream that is open. It is idle while nothing that it began is under way."""
+    """A stream that is open. It is idle while nothing that it began is under way, or an answer waits to be taken."""
 
     def __init__(self, limit: StreamLimit, holder: str) -> None:
         self._limit = limit
@@ -62,6 +63,8 @@ class OpenStream:
         self.is_counted = False
         self.shed: Callable[[StreamShedError], None] | None = None
         """Ends the stream, without waiting; None where it may not be ended to make room."""
+        self._cut: Callable[[], object] | None = None
+        """Ends it without a reason while an answer is not taken; then nothing else would reach it."""
         self._under_way = 0
         self._idle_since = time.monotonic()
 
@@ -77,6 +80,28 @@ class OpenStream:
             self._under_way -= 1
             self._idle_since = time.monotonic()
 
+    @contextmanager
+    def giving(self, cut: Callable[[], object]) -> Iterator[None]:
+        """Take note that an answer waits for its caller meanwhile; `cut` ends the stream."""
+        with self._limit.lock:
+            self._idle_since, self._cut = time.monotonic(), cut
+        try:
+            yield
+        finally:
+            with self._limit.lock:
+                self._idle_since, self._cut = time.monotonic(), None
+
+    def may_be_shed(self) -> bool:
+        """Whether it may be ended to make room, once it has been idle for long enough."""
+        return self._cut is not None or self.shed is not None
+
+    def end_for_another(self) -> None:
+        """End it to make room for another."""
+        if self._cut is not None:
+            self._cut()
+        elif self.shed is not None:
+            self.shed(StreamShedError(self.idle_seconds()))
+
     def is_alone(self) -> bool:
         """Whether no other stream is open."""
         with self._limit.lock:
@@ -84,7 +109,8 @@ class OpenStream:
 
     def idle_seconds(self) -> float:
         """How long it has been idle."""
-        return 0.0 if self._under_way else time.monotonic() - self._idle_since
+        is_idle = self._cut is not None or not self._under_way
+        return time.monotonic() - self._idle_since if is_idle else 0.0
 
     def require_at_most(self, most: int) -> None:
         """Check that its holder has at most so many streams open; the holder's idlest other one makes room.
@@ -101,10 +127,14 @@ class StreamLimit:
     """Limits open streams to a quarter of the threads for one holder, and three quarters in total.
 
     So some threads are always left for other calls, whatever is kept open.
+
+    Args:
+        threads: how many there are.
+        each: the holder's limit where it is another.
     """
 
-    def __init__(self, threads: int) -> None:
-        self.each: Final = threads // 4
+    def __init__(self, threads: int, each: int | None = None) -> None:
+        self.each: Final = threads // 4 if each is None else each
         self.all: Final = threads * 3 // 4
         self.lock: Final = Lock()
         self._counts: Counter[str] = Counter()
@@ -146,12 +176,12 @@ class StreamLimit:
         Raises:
             TooManyStreamsError: none has been idle for long enough.
         """
-        idle = [stream for stream in self._open if stream.shed and of in (None, stream.holder)]
+        idle = [stream for stream in self._open if stream.may_be_shed() and of in (None, stream.holder)]
         idlest = max(idle, key=OpenStream.idle_seconds, default=None)
-        if idlest is None or idlest.shed is None or idlest.idle_seconds() < SHED_SECONDS:
+        if idlest is None or idlest.idle_seconds() < SHED_SECONDS:
             raise TooManyStreamsError(wanted_by)
         self._leave(idlest)
-        idlest.shed(StreamShedError(idlest.idle_seconds()))
+        idlest.end_for_another()
 
     def _leave(self, stream: OpenStream) -> None:
         if stream.is_counted:
@@ -167,5 +197,8 @@ class CallLimits:
         self.streams: Final = StreamLimit(threads)
         # Three quarters of the threads for the calls of one principal: there are always some for the others.
         self.calls: Final = StreamLimit(3 * threads)
+        # Reflection needs no key, so it has places of its own.
+        self.reflection: Final = StreamLimit(threads, each=max(1, threads // 8))
+        self.large: Final = LargeMessages(threads)
         # Watches hold no thread while they wait.
         self.watches: Final = StreamLimit(WATCHES_PER_THREAD * threads)

@@ -14,16 +14,17 @@ from ledger.store.usage.prepared import Sent
 from ledger.usage.batch import Batch
 from ledger.usage.encoding import body_of
 from moiety.v1 import usage_pb2 as pb
-from services.access.keys import Principal
+from services.access.keys import Principal, Role
 from services.access.permissions import caller, require_pool
 from services.api import convert
 from services.api.call import request_id
 from services.api.door import SMALL_MESSAGE_BYTES, parsed
 from services.api.errors import status_of
+from services.api.large import FREE_BYTES, LargeMessages
 from services.api.names import only_id
 from services.api.refusals import Refusals
 from services.api.usage_events import MAX_ROW_EVENTS, columns_of
-from services.api.usage_wire import Scanned, columns_in, scan
+from services.api.usage_wire import Scanned, columns_in, is_usual, scan
 from services.metrics import count_batch
 
 SUBMIT_USAGE: Final = "/moiety.v1.UsageService/SubmitUsage"
@@ -60,23 +61,31 @@ class Submissions:
     # With two, each transaction has fewer batches: a call then takes a quarter more of the processor's time.
     groups_at_once: int = 1
 
-    def __init__(self, usage: UsageStore, refusals: Refusals) -> None:
+    def __init__(self, usage: UsageStore, refusals: Refusals, large: LargeMessages) -> None:
         self._usage = usage
         self._refusals = refusals
+        self._large = large
 
     def kind(self, raw: bytes) -> bytes | None:
-        """The pool, which is the first field of a message in the usual form."""
+        """The pool, which is the first field of a message in the usual form; none of a large one in another form."""
+        if len(raw) > FREE_BYTES and not is_usual(raw):
+            return None
         return raw[2 : 2 + raw[1]] if raw[:1] == b"\n" and len(raw) > 1 else None
 
     def begin(self, raw: bytes, read: Callable[[bytes], pb.SubmitUsageRequest]) -> Submission:
-        """Check what does not need the events."""
+        """Check what does not need the events.
+
+        Raises:
+            LedgerError: the message is refused.
+        """
         scanned = scan(raw) if len(raw) <= SMALL_MESSAGE_BYTES else None
         request = scanned.request if scanned else read(raw)
         try:
             return self.checked(request, scanned)
         except LedgerError:
             if scanned:
-                read(raw)  # of what is no message, that is said first
+                with self._large.one(len(raw), SUBMIT_USAGE, caller().name):
+                    read(raw)  # of what is no message, that is said first
             raise
 
     def checked(self, request: pb.SubmitUsageRequest, scanned: Scanned | None = None) -> Submission:
@@ -89,8 +98,9 @@ class Submissions:
         asked = Submission(identity_of(caller(), request.parent, request.batch_id), request, scanned)
         try:
             require_resource_id(request.method_id, "method_id")
-            if len(request.events) > MAX_ROW_EVENTS:
-                raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {len(request.events)}")
+            count = len(scanned.ends) - 1 if scanned else len(request.events)
+            if count > MAX_ROW_EVENTS:
+                raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {count}")
         except LedgerError as error:
             self._keep(asked, error)
             raise
@@ -128,18 +138,18 @@ class Submissions:
             return [*columns]
         if len(asked) > 1:  # they are too large, or one of them has another form
             return [found for each in asked for found in self._columns([each])]
-        return [or_error(_columns_of_message, each) for each in asked]
+        return [or_error(self._columns_of_message, each) for each in asked]
+
+    def _columns_of_message(self, asked: Submission) -> Batch:
+        if not asked.scanned:
+            return columns_of(asked.request.events)
+        raw = asked.scanned.raw
+        with self._large.one(len(raw), SUBMIT_USAGE, Principal(Role.PLATFORM, asked.identity.platform).name):
+            return columns_of(parsed(raw, SUBMIT_USAGE, pb.SubmitUsageRequest.FromString).events)
 
     def _keep(self, asked: Submission, error: LedgerError) -> None:
         if not asked.request.validate_only:
             self._refusals.keep(asked.identity, asked.body, error, status_of(error, request_id()))
-
-
-def _columns_of_message(asked: Submission) -> Batch:
-    request = asked.request
-    if asked.scanned:
-        request = parsed(asked.scanned.raw, SUBMIT_USAGE, pb.SubmitUsageRequest.FromString)
-    return columns_of(request.events)
 
 
 def identity_of(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:

@@ -110,10 +110,10 @@ class Arrivals:
         if not _ARE_THERE or args[0] is not _answer_in_pool or not self._room.acquire(blocking=False):
             return usual.submit(work, *args)
         arrived = _Arrived(call, work, args, self._room)
-        self._waiting.begin(arrived.rpc, MESSAGE_SECONDS)
+        wait = self._waiting.begin(arrived.rpc, MESSAGE_SECONDS, silent_of=call.holder)
 
         def received(raw: bytes | None) -> None:
-            self._waiting.end(arrived.rpc)
+            self._waiting.end(wait)
             arrived.raw = raw
             try:
                 kind = None if raw is None else together.kind(raw)

@@ -31,6 +31,7 @@ from services.api import convert
 from services.api.call import authenticated_again, logger, open_stream, request_id, require_fields
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
+from services.api.large import LargeMessages
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.refusals import Refusals, refusal_to_proto
@@ -53,12 +54,12 @@ WAITING_ALONE: Final = 2
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
     """Submitting usage batches, in either of two ways."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, large: LargeMessages) -> None:
         self._database, self._readers = parts.database, parts.readers
         self._clock = parts.clock
         self._refusals = Refusals(parts.database, parts.clock)
         self._usage = parts.usage
-        self.submissions: Final = Submissions(parts.usage, self._refusals)
+        self.submissions: Final = Submissions(parts.usage, self._refusals, large)
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from ledger.errors import InvalidInputError
 from ledger.usage.batch import Batch, Int64Array, only_named
 from ledger.usage.format import MAX_OCCURRED_AT
 from moiety.v1 import usage_pb2 as pb
@@ -28,6 +29,12 @@ from services.api.usage_events import MAX_ROW_EVENTS
 
 _TEXTS_BEFORE: Final = frozenset((0x0A, 0x12, 0x1A))
 """The tags of `parent`, `batch_id` and `method_id`, which come before the events."""
+
+_REST_BYTES_MAX: Final = 1_024
+"""More than the fields before and behind the events have; it is for protobuf whether it is all in one field."""
+
+_WALKED_EVENTS_MAX: Final = 10 * MAX_ROW_EVENTS
+"""Too many events are counted up to here. 4 MiB may have two million, and walking them takes a third of a second."""
 
 _EVENT: Final = 0x22
 _EVENT_ID, _WORK_ID, _OCCURRED_AT, _UNITS, _MODE, _SHARE = 0x0A, 0x12, 0x1A, 0x20, 0x28, 0x32
@@ -63,8 +70,7 @@ class Scanned:
 
     Attributes:
         request: the message without its events. It has every required field.
-        ends: where the first of its 1 to MAX_ROW_EVENTS events begins in `raw`, with its tag and length, and where each
-            ends.
+        ends: where the first of its events begins in `raw`, with its tag and length, and where each ends.
     """
 
     request: pb.SubmitUsageRequest
@@ -80,11 +86,23 @@ _OTHER_FORM: Final = (_OtherFormError, UnicodeDecodeError, DecodeError, IndexErr
 
 
 def scan(raw: bytes) -> Scanned | None:
-    """Returns the message in these bytes; None if it is not in the usual form, or is none."""
+    """Returns the message in these bytes; None if it is not in the usual form, or is none.
+
+    Raises:
+        InvalidInputError: it has so many events that nobody counts them.
+    """
     try:
         return _scan(raw)
     except _OTHER_FORM:
         return None
+
+
+def is_usual(raw: bytes) -> bool:
+    """Returns whether `scan` reads these bytes, or refuses them."""
+    try:
+        return scan(raw) is not None
+    except InvalidInputError:
+        return True
 
 
 def columns_in(scanned: Sequence[Scanned]) -> list[Batch] | None:
@@ -101,7 +119,7 @@ def columns_in(scanned: Sequence[Scanned]) -> list[Batch] | None:
 def _scan(raw: bytes) -> Scanned:
     first = _head_end(raw)
     ends = _event_ends(raw, first)
-    _require(1 < len(ends) <= 1 + MAX_ROW_EVENTS)
+    _require(len(ends) > 1 and first + len(raw) - ends[-1] <= _REST_BYTES_MAX)
     request = pb.SubmitUsageRequest.FromString(raw[:first] + raw[ends[-1] :])
     _require(request.parent and request.batch_id and request.method_id and not request.events)
     return Scanned(request, raw, ends)
@@ -125,14 +143,18 @@ def _require(fits: Any) -> None:
 
 def _head_end(raw: bytes) -> int:
     at = 0
-    while raw[at] in _TEXTS_BEFORE:
+    while raw[at] in _TEXTS_BEFORE and at <= _REST_BYTES_MAX:
         _require(raw[at + 1] < _ONE_BYTE)  # longer ones are refused
         at += 2 + raw[at + 1]
     return at
 
 
 def _event_ends(raw: bytes, at: int) -> list[int]:
-    """Returns where each of the events from a place on ends; the first number is the place."""
+    """Returns where each of the events from a place on ends; the first number is the place.
+
+    Raises:
+        InvalidInputError: there are so many that nobody counts them.
+    """
     size = len(raw)
     ends = [at]
     while at < size and raw[at] == _EVENT:
@@ -144,6 +166,8 @@ def _event_ends(raw: bytes, at: int) -> list[int]:
         else:
             raise _OtherFormError
         ends.append(at)
+        if len(ends) > _WALKED_EVENTS_MAX:
+            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got more than {_WALKED_EVENTS_MAX}")
     _require(at <= size)
     return ends
 

@@ -38,6 +38,10 @@ READ_AHEAD_BYTES: Final = 2**18
 measures of the line, and with eight streams that is 30 MB more; over a line of 50 ms this much is still 5 MB a second.
 """
 
+CALLS_PER_READ: Final = 1
+"""Calls that one connection may begin before the others have their turn; gRPC's 32 let one that resets its calls fill
+the queue in which calls wait for our thread. gRPC cancels at random what finds more than a thousand there."""
+
 FRAME_BYTES: Final = 2**18
 """A part of a message on a connection. With gRPC's 16 KiB a batch of a megabyte comes in 64 of them."""
 
@@ -54,7 +58,7 @@ class Server:
         """Where it listens for clients with certificates, once it has started; empty where it does not."""
         self._health = Health(parts.database)
         threads = parts.settings.threads
-        self._waiting = Waiting()
+        self._waiting = Waiting(silent_most=max(1, threads // 2))
         self._watchers = Watchers(services.watches, self._waiting)
         # Health and refusals: what must be answered however many calls wait, and needs no database.
         self._other_threads = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="other")
@@ -77,6 +81,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+                ("grpc.http2.max_requests_per_read", CALLS_PER_READ),
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
                 ("grpc.http2.max_frame_size", FRAME_BYTES),

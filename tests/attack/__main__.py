@@ -107,9 +107,10 @@ def run(seconds: float, chosen: str = "") -> list[str]:
         folder = Path(name)
         folder.chmod(0o755)
         world = World(folder, stack, http=True)
-        made = make_key()
+        made, other = make_key(), make_key()
         world.olive.create_api_key("platforms/tunesmith", made.hash)
-        target = Target(world.address, world.http_address, made.text, seconds)
+        world.olive.create_api_key("collectives/irish", other.hash)
+        target = Target(world.address, world.http_address, made.text, other.text, seconds)
         for attack in ATTACKS:
             if chosen and attack.__name__ != chosen:
                 continue

@@ -10,23 +10,39 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from threading import Event
 from typing import Any, Final
 from uuid import uuid4
 
 import grpc
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from moiety.v1 import registry_pb2, usage_pb2_grpc
 from moiety.v1 import usage_pb2 as pb
-from moiety.v1 import usage_pb2_grpc
 from tests.faults.world import METHOD, POOL
 from tests.support import batches
 from tests.support.http import ask
 from tests.support.http import call as http_call
+from tests.support.http2 import (
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    PREFACE,
+    RESET,
+    SETTINGS,
+    Untaking,
+    call_headers,
+    frame,
+    literal,
+)  # fmt: skip
 
 GET_POOL: Final = "/moiety.v1.RegistryService/GetPool"
 SUBMIT: Final = "/moiety.v1.UsageService/SubmitUsage"
 APPEND: Final = "/moiety.v1.UsageService/AppendUsage"
 REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+GET_FOLK: Final = registry_pb2.GetPoolRequest(name=f"pools/{POOL}").SerializeToString()
 RAW: Final[dict[str, Any]] = {"request_serializer": bytes, "response_deserializer": bytes}
 _LARGE: Final = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
@@ -38,6 +54,8 @@ class Target:
     grpc: str
     http: str
     key: str
+    other_key: str
+    """A collective's, which somebody has too."""
     seconds: float
     """How long an attack lasts."""
 
@@ -66,6 +84,13 @@ def silent_checks_of_health(target: Target) -> None:
 def silent_calls_with_a_key(target: Target) -> None:
     """A platform's calls that send no message."""
     _silent(target, GET_POOL, 256, target.metadata)
+
+
+def silent_calls_with_two_keys(target: Target) -> None:
+    """A platform's and a collective's calls that send no message: each alone may have three quarters of the threads."""
+    with ThreadPoolExecutor(2) as threads:
+        for key in (target.key, target.other_key):
+            threads.submit(_silent, target, GET_POOL, 256, (("authorization", f"Bearer {key}"),))
 
 
 def _silent(target: Target, method: str, count: int, metadata: Any) -> None:
@@ -106,11 +131,43 @@ def silent_streams(target: Target) -> None:
             each.cancel()
 
 
+def untaken_streams(target: Target) -> None:
+    """Streams whose answers are never taken: of reflection without a key, and of a platform and a collective."""
+    services = ServerReflectionRequest(list_services="").SerializeToString()
+    body = pb.AppendUsageRequest(parent=f"pools/{POOL}", batch_id="x", method_id=METHOD, arrow_stream=b"x")
+    with Untaking(target.grpc) as untaking:
+        for _ in target.until():
+            untaking.call(REFLECTION, [services], times=4)
+            untaking.call(APPEND, [body.SerializeToString()], target.key, times=4)
+            untaking.call(GET_POOL, [GET_FOLK], target.other_key, times=4)
+            time.sleep(0.25)
+
+
+def untaken_answers(target: Target) -> None:
+    """Checks of health and a platform's calls whose answers are never taken: some 20 KB each, were they kept."""
+    for _ in target.until():
+        with suppress(OSError), Untaking(target.grpc) as untaking:
+            for _ in target.until():
+                untaking.call("/grpc.health.v1.Health/Check", [b""], times=50)
+                untaking.call(GET_POOL, [GET_FOLK], target.key, times=5)
+                time.sleep(0.02)
+
+
 def bombs(target: Target) -> None:
     """Messages that are small on the wire and large when they are unpacked, without a key."""
     body = b"\x22\x00" * 16_000_000
     with grpc.insecure_channel(target.grpc, options=_LARGE, compression=grpc.Compression.Gzip) as channel:
         _often(target, 4, lambda: channel.unary_unary(SUBMIT, **RAW)(body, timeout=60))
+
+
+def bombs_with_a_key(target: Target) -> None:
+    """A platform's messages that are 45 times as large once they are parsed: in the usual form, and in another."""
+    named = pb.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="x", method_id=METHOD).SerializeToString()
+    bomb = b"\x22\x00" * (2 * 2**20 - 100)
+    bodies = cycle([named + bomb, bomb + named])
+    with grpc.insecure_channel(target.grpc, options=_LARGE, compression=grpc.Compression.Gzip) as channel:
+        submit = channel.unary_unary(SUBMIT, **RAW)
+        _often(target, 12, lambda: submit(next(bodies), metadata=target.metadata, timeout=60))
 
 
 def undecodable(target: Target) -> None:
@@ -250,57 +307,36 @@ def silent_connections(target: Target) -> None:
             time.sleep(0.05)
 
 
-# HTTP/2 by hand (RFC 9113): frames that no library would send.
-
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _CONTINUATION = 0, 1, 3, 4, 6, 9
-_END_HEADERS: Final = 4
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def _literal(name: bytes, value: bytes) -> bytes:
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-_CALL: Final = b"".join(
-    _literal(name, value)
-    for name, value in (
-        (b":method", b"POST"), (b":scheme", b"http"), (b":path", GET_POOL.encode()), (b":authority", b"x"),
-        (b"content-type", b"application/grpc"), (b"te", b"trailers"),
-    )
-)  # fmt: skip
+_CALL: Final = call_headers(GET_POOL)
 
 
 def rapid_reset(target: Target) -> None:
     """Calls that are reset at once, thousands on one connection."""
     reset = struct.pack(">I", 8)
-    _frames(target, lambda s: _frame(_HEADERS, _END_HEADERS, s, _CALL) + _frame(_RESET, 0, s, reset))
+    _frames(target, lambda s: frame(HEADERS, END_HEADERS, s, _CALL) + frame(RESET, 0, s, reset))
 
 
 def headers_alone(target: Target) -> None:
     """Calls of which nothing but the headers comes."""
-    _frames(target, lambda s: _frame(_HEADERS, _END_HEADERS, s, _CALL))
+    _frames(target, lambda s: frame(HEADERS, END_HEADERS, s, _CALL))
 
 
 def pings(target: Target) -> None:
     """Pings and settings without end."""
-    _frames(target, lambda _: _frame(_PING, 0, 0, b"12345678") + _frame(_SETTINGS, 0, 0))
+    _frames(target, lambda _: frame(PING, 0, 0, b"12345678") + frame(SETTINGS, 0, 0))
 
 
 def endless_headers(target: Target) -> None:
     """A header that goes on and on."""
-    more = _frame(_CONTINUATION, 0, 1, _literal(b"x-a", b"v" * 100))
-    _frames(target, lambda s: _frame(_HEADERS, 0, 1, _CALL) if s == 1 else more)
+    more = frame(CONTINUATION, 0, 1, literal(b"x-a", b"v" * 100))
+    _frames(target, lambda s: frame(HEADERS, 0, 1, _CALL) if s == 1 else more)
 
 
 def _frames(target: Target, of: Callable[[int], bytes]) -> None:
     host, _, port = target.grpc.rpartition(":")
     for _ in target.until():
         with suppress(OSError), socket.create_connection((host, int(port)), 5) as sent:
-            sent.sendall(_PREFACE + _frame(_SETTINGS, 0, 0))
+            sent.sendall(PREFACE + frame(SETTINGS, 0, 0))
             sent.settimeout(0.001)
             stream = 1
             for _ in target.until():
@@ -312,8 +348,9 @@ def _frames(target: Target, of: Callable[[int], bytes]) -> None:
 
 
 ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
-    silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_streams, bombs, undecodable, two_keys,
+    silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_calls_with_two_keys, silent_streams,
+    untaken_streams, untaken_answers, bombs, bombs_with_a_key, bombs_in_json, undecodable, two_keys,
     unused_names, flood, flood_over_http, slow_headers, large_forms, tiny_chunks, pipelined,
-    many_headers, bombs_in_json, silent_connections, rapid_reset, headers_alone,
+    many_headers, silent_connections, rapid_reset, headers_alone,
     pings, endless_headers,
 )  # fmt: skip

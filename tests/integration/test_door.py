@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 import grpc
@@ -12,13 +14,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moiety import Client
-from moiety.v1 import usage_pb2
-from services.api import door
+from moiety.v1 import registry_pb2, usage_pb2
+from services.api import door, interceptor, submissions
+from services.api.large import AT_ONCE, FREE_BYTES
 from tests.support.deployment import Deployment
-from tests.support.scene import POOL, Scene, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 
 pytestmark = pytest.mark.surface
 
+GET_POOL: Final = "/moiety.v1.RegistryService/GetPool"
+GET_FOLK: Final = registry_pb2.GetPoolRequest(name=f"pools/{POOL}").SerializeToString()
+SUBMIT: Final = "/moiety.v1.UsageService/SubmitUsage"
 RAW: Final[dict[str, Any]] = {"request_serializer": bytes, "response_deserializer": bytes}
 
 
@@ -77,6 +83,80 @@ def test_silent_calls_with_a_key_leave_threads_for_others_and_are_ended(
             assert songbird.get_pool(POOL).name == f"pools/{POOL}"
     finally:
         let_go()
+
+
+def test_silent_calls_of_two_principals_do_not_hold_all_threads(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(threads=8)
+    scene = open_scene(deployment)
+    principals = ("platforms/songbird", "collectives/irish")
+    over = threading.Event()
+    with ExitStack() as stack:
+        stack.callback(over.set)
+        for name in principals:
+            channel = stack.enter_context(grpc.insecure_channel(deployment.address))
+            metadata = (("authorization", f"Bearer {deployment.key(name)}"),)
+            channel.unary_unary(GET_POOL, **RAW)(GET_FOLK, metadata=metadata, timeout=120)  # so that its key is known
+            stack.callback(silent(channel, GET_POOL, 20, metadata)[1])
+        slow = stack.enter_context(grpc.insecure_channel(deployment.address)).stream_unary(GET_POOL, **RAW)
+        metadata = (("authorization", f"Bearer {deployment.key('platforms/tunesmith')}"),)
+        honest = slow.future(after(1.0, GET_FOLK), metadata=metadata, timeout=120)
+        began = time.monotonic()
+        for _ in range(5):
+            assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
+        assert honest.result()
+        assert time.monotonic() - began < door.MESSAGE_SECONDS / 2
+
+
+def after(seconds: float, raw: bytes) -> Iterator[bytes]:
+    """A message that takes its time."""
+    time.sleep(seconds)
+    yield raw
+
+
+def test_events_beyond_all_bounds_are_refused_without_being_parsed(
+    scene: Scene, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = scene.deployment.key("platforms/songbird")
+    with Client(scene.deployment.address, key) as songbird:
+        songbird.get_pool(POOL)  # so that its key is known
+    seen: list[int] = []
+    for room in (interceptor, submissions):
+        monkeypatch.setattr(room, "parsed", lambda raw, *_: seen.append(len(raw)))
+    named = usage_pb2.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="b", method_id=METHOD).SerializeToString()
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(SUBMIT, **RAW)(
+            named + b"\x22\x00" * 1_000_000, metadata=(("authorization", f"Bearer {key}"),), timeout=120
+        )
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "events: must be 1 to 1000, got more than 10000" in str(refused.value.details())
+    assert seen == []
+
+
+def test_large_messages_in_another_form_are_parsed_two_at_a_time(
+    scene: Scene, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def slowly(raw: bytes, method: str, deserialize: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.1)
+        with lock:
+            now -= 1
+        return door.parsed(raw, method, deserialize)
+
+    monkeypatch.setattr(interceptor, "parsed", slowly)
+    named = usage_pb2.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="b", method_id=METHOD).SerializeToString()
+    submit, raw = channel.unary_unary(SUBMIT, **RAW), b"\x22\x00" * FREE_BYTES + named
+    calls = [
+        submit.future(raw, metadata=(("authorization", f"Bearer {key}"),), timeout=120)
+        for key in map(scene.deployment.key, NAMED_PLATFORMS)
+        for _ in range(3)
+    ]
+    assert {call.code() for call in calls} <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert most == AT_ONCE
 
 
 def test_nothing_is_parsed_before_the_key_is_looked_at(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:

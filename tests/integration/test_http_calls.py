@@ -333,7 +333,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 def test_readers_that_read_nothing_hold_no_thread(scene: Scene, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "READ_SECONDS", 2.0)
+    monkeypatch.setattr(exchange, "TAKE_SECONDS", 2.0)
     receipt = scene.submit([event(number) for number in range(1000)], "many")
     key = scene.deployment.key("auditors/kim")
     asked = framed(audit_pb2.GetBodyRequest(parent=f"pools/{POOL}", sha256=receipt.body_sha256))

@@ -59,7 +59,7 @@ def listing(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionR
 
 def test_strangers_who_keep_reflection_open_do_not_keep_others_out(deploy: Callable[..., Deployment]) -> None:
     deployment = deploy(threads=8)
-    allowed = StreamLimit(8).each
+    allowed = CallLimits(8).reflection.each
     done = threading.Event()
     with grpc.insecure_channel(deployment.address) as channel:
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)

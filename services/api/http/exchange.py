@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from ledger.errors import InvalidInputError
-from services.api.door import IDLE_SECONDS, MessageTooLargeError
+from services.api.door import IDLE_SECONDS, TAKE_SECONDS, MessageTooLargeError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,9 +22,6 @@ PARAMETERS_MAX: Final = 20
 
 CERTIFICATE: Final = "moiety.certificate"
 """The extension of ASGI's scope in which the connection says whose it is."""
-
-READ_SECONDS: Final = 60.0
-"""How long the reader of an answer may take nothing of it."""
 
 
 class GoneError(Exception):
@@ -141,7 +138,7 @@ class Exchange:
 
     async def _told(self, message: MutableMapping[str, Any]) -> None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(TAKE_SECONDS):
                 await self._send(message)
         except TimeoutError:
             raise GoneError from None

@@ -1,0 +1,89 @@
+"""Messages that may be far larger once they are parsed: few are handled at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+
+import pytest
+
+from ledger.errors import InvalidInputError
+from moiety.v1 import usage_pb2 as pb
+from services.api import usage_wire
+from services.api.door import SMALL_MESSAGE_BYTES
+from services.api.large import AT_ONCE, FREE_BYTES, LargeMessages
+from services.api.queues import OverloadedError
+from services.api.submissions import SUBMIT_USAGE
+from services.api.usage_wire import is_usual, scan
+
+NAMED = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
+EMPTY_EVENT = b"\x22\x00"
+BOMB = EMPTY_EVENT * ((SMALL_MESSAGE_BYTES - 1_000) // 2)
+
+
+def test_few_are_handled_at_a_time_and_the_next_waits() -> None:
+    large, third_has_its_turn = LargeMessages(threads=32), Event()
+
+    def third() -> None:
+        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/c"):
+            third_has_its_turn.set()
+
+    with ThreadPoolExecutor(1) as threads, ExitStack() as held:
+        for number in range(AT_ONCE):
+            held.enter_context(large.one(FREE_BYTES + 1, SUBMIT_USAGE, f"platforms/{number}"))
+        waiting = threads.submit(third)
+        assert not third_has_its_turn.wait(0.2)
+        held.close()
+        waiting.result(timeout=60)
+
+
+def test_a_principal_has_few_turns_and_its_next_message_is_refused() -> None:
+    large = LargeMessages(threads=8)
+    with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
+        with pytest.raises(OverloadedError), large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
+            pass
+        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/b"):
+            pass
+    with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("size", "method"), [(FREE_BYTES, SUBMIT_USAGE), (2**25, "/moiety.v1.UsageService/AppendUsage")]
+)
+def test_small_messages_and_bodies_need_no_turn(size: int, method: str) -> None:
+    large = LargeMessages(threads=8)
+    with ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(large.one(size, method, "platforms/a"))
+
+
+@pytest.fixture
+def unparsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing may be parsed meanwhile."""
+    monkeypatch.setattr(usage_wire, "pb", None)
+    yield
+    monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("unparsed")
+def test_millions_of_events_are_refused_without_walking_or_parsing_them() -> None:
+    with pytest.raises(InvalidInputError, match="must be 1 to 1000, got more than 10000"):
+        scan(NAMED + BOMB)
+    assert is_usual(NAMED + BOMB)
+
+
+@pytest.mark.usefixtures("unparsed")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(NAMED + b"\x22\x80\x80\x00" * 500_000, id="lengths in more bytes than they need"),
+        pytest.param(NAMED + EMPTY_EVENT + b"\x28\x01" + BOMB, id="behind the other fields"),
+        pytest.param(b"\x0a\x00" * (SMALL_MESSAGE_BYTES // 2), id="the same field again and again"),
+    ],
+)
+def test_what_is_large_and_in_another_form_is_left_alone(raw: bytes) -> None:
+    assert scan(raw) is None
+    assert not is_usual(raw)
