@@ -88,22 +88,24 @@ def test_silent_calls_with_a_key_leave_threads_for_others_and_are_ended(
 def test_silent_calls_of_two_principals_do_not_hold_all_threads(deploy: Callable[..., Deployment]) -> None:
     deployment = deploy(threads=8)
     scene = open_scene(deployment)
-    principals = ("platforms/songbird", "collectives/irish")
-    over = threading.Event()
+    held: list[Any] = []
     with ExitStack() as stack:
-        stack.callback(over.set)
-        for name in principals:
+        for name in ("platforms/songbird", "collectives/irish"):
             channel = stack.enter_context(grpc.insecure_channel(deployment.address))
             metadata = (("authorization", f"Bearer {deployment.key(name)}"),)
             channel.unary_unary(GET_POOL, **RAW)(GET_FOLK, metadata=metadata, timeout=120)  # so that its key is known
-            stack.callback(silent(channel, GET_POOL, 20, metadata)[1])
+            calls, let_go = silent(channel, GET_POOL, 20, metadata)
+            stack.callback(let_go)
+            held += calls
         slow = stack.enter_context(grpc.insecure_channel(deployment.address)).stream_unary(GET_POOL, **RAW)
         metadata = (("authorization", f"Bearer {deployment.key('platforms/tunesmith')}"),)
         honest = slow.future(after(1.0, GET_FOLK), metadata=metadata, timeout=120)
+        time.sleep(1.0)  # by then the silent ones have the threads that they get
         began = time.monotonic()
         for _ in range(5):
             assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
         assert honest.result()
+        assert not all(call.done() for call in held)
         assert time.monotonic() - began < door.MESSAGE_SECONDS / 2
 
 
