@@ -75,7 +75,7 @@ class NoRoomError(LedgerError):
         return "there is no room on disk for this file now"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, which doubles its cost: every call makes two
 class Wait:
     """A call that waits for its caller.
 

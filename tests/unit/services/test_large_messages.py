@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
+from typing import Final
 
 import pytest
 
@@ -18,9 +19,9 @@ from services.api.queues import OverloadedError
 from services.api.submissions import SUBMIT_USAGE
 from services.api.usage_wire import is_usual, scan
 
-NAMED = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
-EMPTY_EVENT = b"\x22\x00"
-BOMB = EMPTY_EVENT * ((SMALL_MESSAGE_BYTES - 1_000) // 2)
+NAMED: Final = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
+EMPTY_EVENT: Final = b"\x22\x00"
+BOMB: Final = EMPTY_EVENT * ((SMALL_MESSAGE_BYTES - 1_000) // 2)
 
 
 def test_few_are_handled_at_a_time_and_the_next_waits() -> None:

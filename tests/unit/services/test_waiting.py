@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.api.door import Wait, cut_off
 
-NOW = 100.0
+NOW: Final = 100.0
 
 
 class Named:
