@@ -132,14 +132,13 @@ def silent_streams(target: Target) -> None:
 
 
 def untaken_streams(target: Target) -> None:
-    """Streams whose answers are never taken: of reflection without a key, and of a platform and a collective."""
+    """Streams whose answers are never taken: of reflection without a key, and a platform's."""
     services = ServerReflectionRequest(list_services="").SerializeToString()
     body = pb.AppendUsageRequest(parent=f"pools/{POOL}", batch_id="x", method_id=METHOD, arrow_stream=b"x")
     with Untaking(target.grpc) as untaking:
         for _ in target.until():
             untaking.call(REFLECTION, [services], times=4)
             untaking.call(APPEND, [body.SerializeToString()], target.key, times=4)
-            untaking.call(GET_POOL, [GET_FOLK], target.other_key, times=4)
             time.sleep(0.25)
 
 
