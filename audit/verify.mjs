@@ -28,6 +28,14 @@ const FORMAT = 'moiety-statement.v1';
 const NANO = 10n ** 9n;
 const PPM = 10n ** 6n;
 
+// The limits of docs/verification.md, and of the Python check: they keep the work in proportion to the file.
+const MOST_BYTES = 2 ** 24;
+const MOST_OF_A_NOTE = 2 ** 20;
+const MOST_SIGNATURES = 100;
+const MOST_DEPTH = 100;
+const DECIMAL = /^(0|-?[1-9][0-9]{0,4299})$/;
+const FRACTION = /^(0|[1-9][0-9]{0,4299})\/[1-9][0-9]{0,4299}$/;
+
 class Refused extends Error {}
 
 /**
@@ -70,6 +78,7 @@ export async function* steps(bytes, vkey, { witnesses = [], policies = [], chang
 // 1. The form: one JSON document, in the only spelling that RFC 8785 gives it.
 
 function checkForm(reading) {
+  require(reading.bytes.length <= MOST_BYTES, `a file has at most ${MOST_BYTES} bytes`);
   const file = parsed(reading.bytes, 'the file');
   shape(file, 'format', 'pool', 'registry', 'statement', ...['adjusted', 'booked', 'member'].filter((name) => name in file));
   require(file.format === FORMAT, `the format must be ${FORMAT}`);
@@ -138,35 +147,40 @@ async function checkSignatures(reading) {
   const { name: named, key } = await verifierKey(reading.vkey);
   const deployment = (splitOrigin(named) ?? [named])[0];
   reading.deployment = deployment;
-  const origin = reading.file.pool.checkpoint.split('\n')[0];
+  const notes = [reading.file.pool, reading.file.registry].map((part) => noteOf(part.checkpoint, 'a checkpoint'));
+  const logs = notes.map((note) => ({ note, ...checkpointOf(note.text) }));
+  const [{ origin }] = logs;
   const pool = (splitOrigin(origin) ?? [])[1];
   require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
+  require(origin === `${deployment}/pools/${pool}`, 'a checkpoint is of another log');
+  require(logs[1].origin === `${deployment}/registry`, 'a checkpoint is of another log');
   const policies = [allOf(await Promise.all(reading.witnesses.map((each) => verifierKey(each, WITNESS))))];
   for (const each of reading.policies) policies.push(await witnessPolicy(each));
-  for (const { logs } of policies) {
-    const isFor = (log) => [deployment, origin].includes(log.name) && hex(log.key) === hex(key);
-    require(!logs.length || logs.some(isFor), 'a witness policy is for other logs');
+  const isFor = (log) => [deployment, origin].includes(log.name) && hex(log.key) === hex(key);
+  for (const policy of policies) {
+    require(!policy.logs.length || policy.logs.some(isFor), 'a witness policy is for other logs');
   }
-  const asked = policies.flatMap((policy) => [...policy.witnesses.values()]);
-  const known = [...await namedWitnesses(reading.file.registry), ...asked];
   const vouched = policies.some((policy) => policy.quorum !== NOBODY);
   const newest = await newestKey(reading.file.registry.entries, deployment, key, vouched);
   const keys = chainOf(newest, await Promise.all(reading.changes.map((each) => keyChange(each, deployment))));
-  const opened = (part, log) => signedCheckpoint(part.checkpoint, deployment, log, keys, known, vouched);
-  reading.checkpoints = {
-    pool: await opened(reading.file.pool, pool), registry: await opened(reading.file.registry, 'registry'),
-  };
-  const logs = Object.values(reading.checkpoints);
+  for (const log of logs) log.signer = await logSigner(log, keys, vouched);
+  const asked = policies.flatMap((policy) => [...policy.witnesses.values()]);
+  const known = [...await namedWitnesses(reading.file.registry), ...asked];
+  for (const log of logs) log.cosigners = await cosignersOf(log, known);
   for (const { cosigners } of logs) for (const policy of policies) requireMet(policy, cosigners);
+  reading.checkpoints = { pool: logs[0], registry: logs[1] };
   const [names, others] = logs.map(({ cosigners }) => cosigners.map((each) => each.name));
   Object.assign(reading.facts, {
     origin,
     pool,
-    size: reading.checkpoints.pool.size,
-    registry_size: reading.checkpoints.registry.size,
+    size: stated(logs[0].size),
+    registry_size: stated(logs[1].size),
     cosigned_by: [...new Set(names.filter((each) => others.includes(each)))].sort(),
   });
 }
+
+/** A size for people: JSON has no BigInt. */
+const stated = (size) => (size <= Number.MAX_SAFE_INTEGER ? Number(size) : `${size}`);
 
 /** The keys in the witness policies that the file's entries of the registry have, which are verified later. */
 async function namedWitnesses(registry) {
@@ -317,33 +331,19 @@ function chainOf(key, changes) {
   return { keys, changes: chain, trusted };
 }
 
-/** The place of the key that signs a note, by what the note says; the newest if none does. */
-async function signerOf(note, origin, { keys }) {
-  const lines = note.slice(note.lastIndexOf('\n\n') + 2).split('\n');
-  for (let place = keys.length - 1; place >= 0; place -= 1) {
-    const id = hex(await keyId(origin, keys[place]));
-    const begins = `\u2014 ${origin} `;
-    const signs = (line) => line.startsWith(begins) && hex(base64(line.slice(begins.length)).slice(0, 4)) === id;
-    if (lines.some(signs)) return place;
-  }
-  return keys.length - 1;
-}
-
 /** Checks that a key may have signed a checkpoint of this size, by the changes before and after it. */
-function requireInForce({ changes, trusted }, place, log, size, vouched) {
+function requireInForce({ changes, trusted }, place, origin, size, vouched) {
   const rotated = changes.slice(trusted, place).every((change) => change.reason === 'ROTATED');
   require(rotated || vouched, 'a key came after one that was lost or stolen, and no witnesses are asked for');
   if (place === changes.length) return;
-  const last = changes[place].logs.get(log) ?? -1n;
-  require(BigInt(size) <= last, 'a checkpoint is signed by a key that was replaced before');
+  const last = changes[place].logs.get(splitOrigin(origin)[1]) ?? -1n;
+  require(size <= last, 'a checkpoint is signed by a key that was replaced before');
 }
 
 /** What the note of a change says, which both keys signed after a rotation, and else the new one. */
 async function keyStep(note, deployment) {
   require(typeof note === 'string', 'a change of the key has no note');
-  const end = note.lastIndexOf('\n\n');
-  require(end >= 0 && note.endsWith('\n'), 'a change of the key has no signature');
-  const text = note.slice(0, end + 1);
+  const { text, signatures } = noteOf(note, 'a change of the key');
   const lines = text.slice(0, -1).split('\n');
   const [title, reason, oldKey, newKey, logs] = lines;
   require(lines.length === 5 && title === `${deployment}/key-change`, 'a change of the key is of another deployment');
@@ -354,35 +354,31 @@ async function keyStep(note, deployment) {
   require(both.every(({ name }) => name === deployment), 'a change of the key is of another deployment');
   require(hex(both[0].key) !== hex(both[1].key), 'a change of the key has one key twice');
   const signers = reason === 'ROTATED' ? both : both.slice(1);
-  const signatures = note.slice(end + 2, -1).split('\n');
   require(signatures.length === signers.length, 'a change of the key has other signatures');
-  for (const { key } of signers) {
-    const id = hex(await keyId(deployment, key));
-    const begins = `— ${deployment} `;
-    const found = signatures.filter((line) => line.startsWith(begins)).map((line) => base64(line.slice(begins.length)))
-      .find((data) => data.length === 68 && hex(data.slice(0, 4)) === id);
+  for (const { key, id } of signers) {
+    const found = signatures.find((each) => each.name === deployment && each.id === id);
     require(found !== undefined, 'a key did not sign the change of the key');
-    require(await isSigned(key, found.slice(4), text), 'a signature of a change of the key is invalid');
+    require(await isSigned(key, found.data, text), 'a signature of a change of the key is invalid');
   }
   return { reason, listed, old: both[0].key, new: both[1].key };
 }
 
-/** The name and the 32 bytes of a public key. */
+/** The name, the 32 bytes and the id of a public key. */
 async function verifierKey(text, type = LOG) {
   const [name, id, ...rest] = text.split('+');
   const data = base64(rest.join('+'));
-  require(name !== '' && !SPACES.test(name), 'the name of a key is none');
+  require(isKeyName(name), 'the name of a key is none');
   require(data.length === 33 && data[0] === type && /^[0-9a-f]{8}$/.test(id), 'the key is no vkey of its kind');
   const key = data.slice(1);
-  require(hex(await keyId(name, key, type)) === id, 'the key does not have its id');
-  return { name, key };
+  require(await keyId(name, key, type) === id, 'the key does not have its id');
+  return { name, key, id };
 }
 
-/** What no key has in its name: spaces and control characters, as Python knows them. */
-const SPACES = /[\0-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+/** No key has spaces or control characters, as Python knows them, or a plus in its name. */
+const isKeyName = (name) => /^[^\0-\x20+\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$/.test(name ?? '');
 
 async function keyId(name, key, type = LOG) {
-  return (await sha256(utf8(`${name}\n`), Uint8Array.of(type), key)).slice(0, 4);
+  return hex((await sha256(utf8(`${name}\n`), Uint8Array.of(type), key)).slice(0, 4));
 }
 
 function splitOrigin(origin) {
@@ -391,44 +387,70 @@ function splitOrigin(origin) {
   return origin.endsWith('/registry') && origin.length > 9 ? [origin.slice(0, -9), 'registry'] : null;
 }
 
-/** The size, the root and the cosigners of a note that its log signed, and otherwise only witnesses that are known. */
-async function signedCheckpoint(note, deployment, log, keys, witnesses, vouched) {
-  const origin = log === 'registry' ? `${deployment}/registry` : `${deployment}/pools/${log}`;
-  const place = await signerOf(note, origin, keys);
-  const key = keys.keys[place];
+/** The text of a signed note and its signatures, by their form alone (c2sp.org/signed-note). */
+function noteOf(note, subject) {
+  require(utf8(note).length <= MOST_OF_A_NOTE, `${subject} is too long`);
+  require(!/[\0-\x09\x0b-\x1f]/.test(note), `${subject} has a control character`);
   const end = note.lastIndexOf('\n\n');
-  require(end >= 0, 'a checkpoint has no signature');
-  const text = note.slice(0, end + 1);
-  const lines = note.slice(end + 2).split('\n');
-  require(lines.pop() === '', 'a checkpoint does not end in a newline');
-  require(lines.length <= 100, 'a checkpoint has too many signatures');
-  let signed = 0;
-  const cosigners = [];
-  for (const line of lines) {
+  require(end >= 0 && note.endsWith('\n'), `${subject} has no signature`);
+  const lines = note.slice(end + 2, -1).split('\n');
+  require(lines.length <= MOST_SIGNATURES, `${subject} has too many signatures`);
+  const signatures = lines.map((line) => {
     const [dash, name, encoded, ...more] = line.split(' ');
     const data = base64(encoded ?? '');
-    require(dash === '\u2014' && more.length === 0 && data.length > 4, 'a signature has another form');
-    const id = hex(data.slice(0, 4));
-    if (name === origin && id === hex(await keyId(origin, key))) {
-      require(await isSigned(key, data.slice(4), text), `the signature of ${origin} is invalid`);
-      signed += 1;
-      continue;
-    }
-    const ids = await Promise.all(witnesses.map((each) => keyId(each.name, each.key, WITNESS)));
-    const witness = witnesses.find((each, at) => each.name === name && hex(ids[at]) === id);
-    require(witness !== undefined, `${origin} has signatures of others`);
-    require(!cosigners.some((each) => sameKey(each, witness)), 'a witness cosigned twice');
-    const time = new DataView(data.buffer, data.byteOffset + 4, 8).getBigUint64(0);
-    const message = `cosignature/v1\ntime ${time}\n${text}`;
-    require(time < 2n ** 63n && await isSigned(witness.key, data.slice(12), message), `${name} did not cosign this`);
-    cosigners.push(witness);
+    const isOne = dash === '\u2014' && isKeyName(name) && more.length === 0 && data.length > 4;
+    require(isOne, `a signature of ${subject} has another form`);
+    return { name, id: hex(data.slice(0, 4)), data: data.slice(4) };
+  });
+  return { text: note.slice(0, end + 1), signatures };
+}
+
+/** What a checkpoint says (c2sp.org/tlog-checkpoint). Lines after the third are extensions, and say nothing here. */
+function checkpointOf(text) {
+  const [origin, size, encoded, ...extensions] = text.slice(0, -1).split('\n');
+  require(origin !== '' && !extensions.includes(''), 'a checkpoint has an empty line');
+  require(/^(0|[1-9][0-9]{0,18})$/.test(size) && BigInt(size) <= MOST, 'a checkpoint has no size');
+  const root = base64(encoded ?? '');
+  require(root.length === 32, 'a checkpoint has no root');
+  return { origin, size: BigInt(size), root };
+}
+
+/** The signature of a checkpoint's log, by the newest of its keys that has one there; checked before all others. */
+async function logSigner({ note, origin, size }, keys, vouched) {
+  for (let place = keys.keys.length - 1; place >= 0; place -= 1) {
+    const [key, id] = [keys.keys[place], await keyId(origin, keys.keys[place])];
+    const [own, ...more] = note.signatures.filter((each) => each.name === origin && each.id === id);
+    if (own === undefined) continue;
+    require(more.length === 0, `a checkpoint is signed twice as ${origin}`);
+    require(await isSigned(key, own.data, note.text), `the signature of ${origin} is invalid`);
+    requireInForce(keys, place, origin, size, vouched);
+    return own;
   }
-  require(signed === 1, `a checkpoint is not signed once as ${origin}`);
-  const [stated, size, root] = text.split('\n');
-  require(stated === origin && /^(0|[1-9][0-9]{0,15})$/.test(size), 'a checkpoint is of another log');
-  require(base64(root).length === 32 && Number.isSafeInteger(Number(size)), 'a checkpoint has no root');
-  requireInForce(keys, place, log, size, vouched);
-  return { size: Number(size), root: base64(root), cosigners };
+  throw new Refused(`a checkpoint is not signed as ${origin}`);
+}
+
+/** Who else signed a checkpoint: only witnesses that are known, each once. */
+async function cosignersOf({ note, origin, signer }, witnesses) {
+  const named = ({ name, id }) => `${name} ${id}`;
+  const known = new Map();
+  for (const each of witnesses) {
+    const same = known.get(named(each)) ?? each;
+    require(sameKey(each, same) && named(each) !== named(signer), 'two keys have one name and one id');
+    known.set(named(each), same);
+  }
+  const cosigners = new Set();
+  for (const each of note.signatures) {
+    if (each === signer) continue;
+    const witness = known.get(named(each));
+    require(witness !== undefined, `${origin} has signatures of others`);
+    require(!cosigners.has(witness), 'a witness cosigned twice');
+    require(each.data.length === 72, `${each.name} did not cosign this`);
+    const time = new DataView(each.data.buffer).getBigUint64(0);
+    const message = `cosignature/v1\ntime ${time}\n${note.text}`;
+    require(time <= MOST && await isSigned(witness.key, each.data.slice(8), message), `${each.name} did not cosign this`);
+    cosigners.add(witness);
+  }
+  return [...cosigners];
 }
 
 async function isSigned(key, signature, text) {
@@ -552,7 +574,7 @@ const VALUES = {
   numbers: (value) => Array.isArray(value) && value.every(Number.isSafeInteger),
   texts: (value) => Array.isArray(value) && value.every(isText),
   hash: (value) => isText(value) && /^[0-9a-f]{64}$/.test(value),
-  decimal: (value) => isText(value) && /^(0|-?[1-9][0-9]*)$/.test(value),
+  decimal: (value) => isText(value) && DECIMAL.test(value),
   boolean: (value) => typeof value === 'boolean',
   yes: (value) => value === true,
   object: isObject,
@@ -632,15 +654,22 @@ async function checkLine(reading) {
 
 function checkTerms(reading) {
   const { dossier, round } = reading;
-  reading.people = readRegistry(reading);
+  checkRegistry(reading);
   const opened = only(reading.pool, 'pool.v1', { index: 0 });
   const version = dossier.terms.policy_version;
   require(version === round.policy_version, "the policy is not the round's");
   const logged = round.policy_leaf === 0 ? opened : only(reading.pool, 'policy.v1', { index: round.policy_leaf });
   require(version === (logged === opened ? 1 : logged.version), 'the policy is not of this version');
   require(canonical(dossier.terms.policy) === canonical(logged.policy), "the terms are not the policy's");
+  const methods = new Map();
+  for (const each of of(reading.pool, 'method.v1')) {
+    const name = JSON.stringify([each.method, each.version]);
+    require(!methods.has(name), 'a version of a method is there twice');
+    methods.set(name, each);
+  }
   for (const each of dossier.weights) {
-    const method = only(reading.pool, 'method.v1', { method: each.method, version: each.method_version });
+    const method = methods.get(JSON.stringify([each.method, each.method_version]));
+    require(method !== undefined, `the file lacks version ${each.method_version} of the method ${each.method}`);
     require(method.index < round.end, 'a method is younger than the round');
     require(method.confidence_ppm === each.confidence_ppm, "a confidence is not the method's");
   }
@@ -665,7 +694,7 @@ function checkApproval(reading) {
   const postings = of(reading.pool, 'posting.v1', { round: round.number });
   require(decisions.length <= 1, 'the round is decided twice');
   require(postings.length <= 1, 'the round is posted twice');
-  const acts = new Acts(reading.facts.pool, reading.hashes, reading.people, policy.approval === 'SILENCE');
+  const acts = new Acts(reading.facts.pool, reading.hashes, peopleOf(reading), policy.approval === 'SILENCE');
   for (const entry of reading.pool) acts.take(entry);
   acts.end();
   const [decision] = decisions;
@@ -703,45 +732,47 @@ const KIND_OF = {
   round: 'rounds',
 };
 
-/** Who may act, as of each size of the registry: what `ledger.acts.people` has, from the leaves that a file shows. */
+/** Who may act after so many leaves of the registry: what `ledger.acts.people` has, from the leaves that a file shows. */
 class People {
-  constructor() {
-    this.states = [];
-    this.now = { controls: {}, persons: new Map(), keys: new Map(), last: 0 };
-    this.opened = new Map();
+  constructor(entries, size) {
+    Object.assign(this, { entries, size, taken: 0, controls: {}, last: 0 });
+    Object.assign(this, { persons: new Map(), keys: new Map(), opened: new Map(), enough: new Set() });
   }
 
-  /** Who may act after so many leaves. */
-  at(size) {
-    return this.states.findLast((state) => state.size <= size)
-      ?? { controls: {}, persons: new Map(), keys: new Map(), last: 0 };
+  /** Takes in the leaves below a size, which is never less than the one before. */
+  upTo(size) {
+    while (this.entries[this.taken]?.index < size) {
+      this.take(this.entries[this.taken]);
+      this.taken += 1;
+    }
+    return this;
   }
 
   take(entry) {
     const kind = entry.type.replace('.v1', '');
-    const { keys, persons } = this.now;
+    const { keys, persons } = this;
     const about = (name) => name.startsWith('operators/');
     let operators = ['deployment', 'controls', 'witnesses', 'recovery'].includes(kind);
     if (kind === 'deployment') {
-      this.now.controls = entry.controls;
+      this.controls = entry.controls;
       for (const { operator, key_id: id } of entry.founders) {
-        persons.set(operator, { since: 0, alone: false, status: 'ACTIVE' });
+        this.person(operator, { since: 0, alone: false, status: 'ACTIVE' });
         keys.set(id, { of: operator, since: 0, alone: false, pools: [] });
       }
     } else if (kind === 'controls') {
-      this.now.controls = entry.controls;
+      this.controls = entry.controls;
     } else if (kind === 'principal') {
       const { principal, status } = entry;
       require(/^(operators|auditors)\//.test(principal), 'a principal is neither an operator nor an auditor');
       const known = persons.get(principal) ?? { since: entry.index, alone: !('proposal' in entry) };
-      persons.set(principal, { ...known, status });
+      this.person(principal, { ...known, status });
       operators = about(principal);
     } else if (kind === 'key' || kind === 'recovery') {
       const recovered = kind === 'recovery';
       const holder = recovered ? entry.operator : entry.principal;
       require(!keys.has(entry.key_id), 'a key is issued twice');
       require(('issuer' in entry) === (entry.key_kind === 'IDENTITY'), 'the issuer of a key is not that of an identity');
-      if (recovered && !persons.has(holder)) persons.set(holder, { since: entry.index, alone: true, status: 'ACTIVE' });
+      if (recovered && !persons.has(holder)) this.person(holder, { since: entry.index, alone: true, status: 'ACTIVE' });
       keys.set(entry.key_id, {
         of: holder,
         since: entry.index,
@@ -758,13 +789,15 @@ class People {
       operators = about(key.of);
     } else if (kind === 'poolopened') {
       this.opened.set(entry.index, entry);
-      return;
-    } else if (!operators) {
-      return;
     }
-    if (operators) this.now.last = entry.index;
-    const { controls, last } = this.now;
-    this.states.push({ size: entry.index + 1, controls, persons: new Map(persons), keys: new Map(keys), last });
+    if (operators) this.last = entry.index;
+  }
+
+  person(name, person) {
+    this.persons.set(name, person);
+    const counts = name.startsWith('operators/') && person.status === 'ACTIVE' && !person.alone;
+    if (counts) this.enough.add(name);
+    else this.enough.delete(name);
   }
 }
 
@@ -783,7 +816,7 @@ class Acts {
     require(due === undefined || entry.proposal === due.subject, 'an approval is not followed by what it approved');
     const kind = entry.type.replace('.v1', '');
     if (!('by' in entry)) {
-      if (kind === 'recovery') this.chained(entry, this.people.at(entry.index));
+      if (kind === 'recovery') this.chained(entry, this.people.upTo(entry.index));
       return;
     }
     const people = this.judgedBy(entry);
@@ -820,7 +853,7 @@ class Acts {
       require(size <= this.people.size, 'an act was judged by more of the registry than the checkpoint has');
       this.size = size;
     }
-    const people = this.people.at(this.ofRegistry ? entry.index : size);
+    const people = this.people.upTo(this.ofRegistry ? entry.index : size);
     this.chained(entry, people);
     return people;
   }
@@ -930,11 +963,9 @@ class Acts {
   enoughLeft(entry, kind, people) {
     const controls = kind === 'controls' ? entry.controls : people.controls;
     if (!Object.values(controls).includes(2)) return;
-    const leaves = (name) => kind === 'principal' && entry.status !== 'ACTIVE' && entry.principal === name;
-    const left = [...people.persons].filter(([name, { status, alone }]) => (
-      name.startsWith('operators/') && status === 'ACTIVE' && !alone && !leaves(name)
-    ));
-    require(left.length >= 2, 'fewer than two operators are left');
+    const leaves = kind === 'principal' && entry.status !== 'ACTIVE' && people.enough.has(entry.principal);
+    const left = people.enough.size - (leaves ? 1 : 0);
+    require(left >= 2, 'fewer than two operators are left');
   }
 }
 
@@ -958,20 +989,20 @@ function sound(controls) {
   require(counts.every((count) => [1, 2].includes(count) && count <= controls.people), 'the controls are none');
 }
 
-/** What the file shows of who may act, each leaf judged by those before it. */
-function readRegistry(reading) {
-  const people = new People();
-  people.size = reading.checkpoints.registry.size;
+/** Checks what the file shows of who may act, each leaf judged by those before it. */
+function checkRegistry(reading) {
+  const people = peopleOf(reading);
   const acts = new Acts('registry', reading.registryHashes, people, false, true);
   for (const entry of reading.registry) {
     acts.take(entry);
     require((entry.type === 'deployment.v1') === (entry.index === 0), 'the founding is not the first leaf');
     if (entry.index === 0) founded(entry, reading.deployment);
-    people.take(entry);
   }
+  people.upTo(people.size);
   acts.end();
-  return people;
 }
+
+const peopleOf = (reading) => new People(reading.registry, reading.checkpoints.registry.size);
 
 function founded({ controls, founders, origin }, deployment) {
   require(origin === deployment, 'the registry is of another deployment');
@@ -1109,8 +1140,10 @@ async function checkPayments(reading) {
     }
   }
   const [seen, returned] = [new Set(), []];
+  const bookings = new Map(of(reading.pool, 'booking.v1').map((entry) => [entry.index, entry]));
   for (const { document, leaf, path: hashesUp, position, salt } of reading.file.booked ?? []) {
-    const entry = only(reading.pool, 'booking.v1', { index: leaf });
+    const entry = bookings.get(leaf);
+    require(entry !== undefined, 'the file lacks the entry of a booking');
     require(leaf > reading.round.index, 'the bank booked a line before the round');
     require(!seen.has(`${leaf} ${position}`), "a line of the bank's is there twice");
     seen.add(`${leaf} ${position}`);
@@ -1252,13 +1285,17 @@ function strictText(bytes) {
   }
 }
 
-function canonical(value) {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+/** A value in RFC 8785 form. */
+function canonical(value, depth = 1) {
   if (value !== null && typeof value === 'object') {
-    const fields = Object.keys(value).sort().map((name) => `${canonical(name)}:${canonical(value[name])}`);
-    return `{${fields.join(',')}}`;
+    require(depth <= MOST_DEPTH, 'JSON is nested too deep');
+    const inside = (each) => canonical(each, depth + 1);
+    if (Array.isArray(value)) return `[${value.map(inside).join(',')}]`;
+    // In the order of their UTF-16, which is that of `sort`.
+    return `{${Object.keys(value).sort().map((name) => `${inside(name)}:${inside(value[name])}`).join(',')}}`;
   }
-  if (typeof value === 'number') require(!Number.isInteger(value) || Number.isSafeInteger(value), 'a number is too large');
+  // What is spelled in digits alone is exact: from 10^21 on JSON has an exponent.
+  if (Number.isInteger(value) && Math.abs(value) < 1e21) require(Number.isSafeInteger(value), 'a number is too large');
   if (typeof value === 'string') require(!/[\ud800-\udfff]/u.test(value), 'a text is not Unicode');
   return JSON.stringify(value);
 }
@@ -1274,13 +1311,13 @@ function integers(...values) {
 }
 
 function decimal(text) {
-  require(typeof text === 'string' && /^(0|-?[1-9][0-9]*)$/.test(text), 'a figure is no decimal');
+  require(typeof text === 'string' && DECIMAL.test(text), 'a figure is no decimal of at most 4,300 digits');
   return BigInt(text);
 }
 
 /** A fraction of at least 0, in lowest terms. */
 function fraction(text) {
-  require(typeof text === 'string' && /^(0|[1-9][0-9]*)\/[1-9][0-9]*$/.test(text), 'a fraction is none');
+  require(typeof text === 'string' && FRACTION.test(text), 'a fraction is none, or has more than 4,300 digits');
   const [over, under] = text.split('/').map(BigInt);
   let [a, b] = [over, under];
   while (b) [a, b] = [b, a % b];
@@ -1349,15 +1386,32 @@ async function sha256(...parts) {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', data));
 }
 
+/** What is escaped: characters that are not printable by Unicode, but for the joiners of Persian, Hindi and others. */
+const UNSEEN = /(?![ \u200c\u200d])[\p{C}\p{Z}]/gu;
+const SHORT = { '\t': '\\t', '\n': '\\n', '\r': '\\r' };
+
 /**
- * What the facts of a file that holds say to people, in lines: amounts as money, and weights in units.
+ * The text with every character escaped that would not be seen, or that turns the order of others: `\x1b`, `\u202e`.
+ * The same as services/printing.py does.
+ * @param {string} text
+ */
+export function printable(text) {
+  return text.replace(UNSEEN, (character) => {
+    const code = character.codePointAt(0);
+    const [letter, digits] = code < 0x100 ? ['x', 2] : code < 0x10000 ? ['u', 4] : ['U', 8];
+    return SHORT[character] ?? `\\${letter}${code.toString(16).padStart(digits, '0')}`;
+  });
+}
+
+/**
+ * What the facts of a file that holds say to people, in printable lines: amounts as money, and weights in units.
  * @param {object} facts those of `check`, or of the last of the `steps`
  * @returns {string[][]} names and values
  */
 export function told(facts) {
   const named = { counted: 'units counted', weight: 'weight in units', returned: 'sent back by the bank' };
   const change = (each) => `${money(each.old_minor, facts.currency)} became ${money(each.new_minor, facts.currency)}: ${each.reason}`;
-  return Object.entries(facts).map(([name, value]) => {
+  const pairs = Object.entries(facts).map(([name, value]) => {
     const what = named[name] ?? name.replace(/_minor$/, '').replaceAll('_', ' ');
     if (name.endsWith('_minor')) return [what, money(value, facts.currency)];
     if (name === 'counted' || name === 'weight') return [what, decimalText(value, COUNTED).replace(/\.?0+$/, '')];
@@ -1366,6 +1420,7 @@ export function told(facts) {
     const back = value.map((each) => `${money(each.amount_minor, facts.currency)} on ${each.day}: ${each.reason}`);
     return [what, back.join('; ')];
   });
+  return pairs.map(([name, value]) => [name, printable(value)]);
 }
 
 /** Decimals of a counted weight: units times a share, a mode's factor and a confidence. */
@@ -1393,15 +1448,33 @@ export function money(minor, currency) {
   return `${decimalText(`${minor}`, MINOR_UNITS[currency] ?? 2)} ${currency}`;
 }
 
-// Run by Node as a program: prints each step, and ends with status 1 where one does not hold.
-if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsWith(process.argv[1].replace(/^.*[\\/]/, '/'))) {
+/** Whether Node runs this file as a program, under whatever name or link: an import must do nothing. */
+async function isProgram() {
+  if (typeof process === 'undefined') return false;
+  if (import.meta.main !== undefined) return import.meta.main;
+  if (/\/\[(eval|stdin)[0-9]*\]$/.test(import.meta.url)) return true; // its text was handed to Node
+  const started = process.argv?.[1] ?? '';
+  const { createRequire } = await import('node:module');
+  const { isAbsolute } = await import('node:path');
+  const { pathToFileURL } = await import('node:url');
+  const evaluates = process.execArgv.some((each) => /^(-[ep]+|--eval|--print)(=|$)/.test(each));
+  if (evaluates || !isAbsolute(started)) return false; // then it is the first argument of other code
+  try {
+    const found = createRequire(import.meta.url).resolve(started); // as Node itself finds a program
+    return [started, found].some((each) => pathToFileURL(each).href === import.meta.url);
+  } catch {
+    return false;
+  }
+}
+
+// As a program it prints each step, and ends with status 1 where one does not hold.
+if (await isProgram()) {
   const { readFileSync } = await import('node:fs');
   const { parseArgs } = await import('node:util');
   const many = { type: 'string', multiple: true, default: [] };
   const options = { 'witness-policy': many, 'key-change': many };
   const { positionals: [file, vkey, ...witnesses], values } = parseArgs({ options, allowPositionals: true });
   const [policies, changes] = Object.keys(options).map((name) => values[name].map((each) => readFileSync(each)));
-  const printable = (text) => JSON.stringify(`${text}`).slice(1, -1).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?');
   let held = true;
   let facts = {};
   for await (const step of steps(readFileSync(file), vkey, { witnesses, policies, changes })) {
@@ -1410,7 +1483,7 @@ if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsW
     facts = step.facts;
   }
   if (held) {
-    for (const [name, value] of told(facts)) console.log(`  ${name}: ${printable(value)}`);
+    for (const [name, value] of told(facts)) console.log(`  ${name}: ${value}`);
     console.log(VERDICT);
   }
   process.exitCode = held ? 0 : 1;

@@ -1,5 +1,5 @@
 // The page at /verify: runs verify.mjs on the file that the reader chose, and shows each step as it is done.
-import { steps, told, VERDICT } from './verify.mjs';
+import { printable, steps, told, VERDICT } from './verify.mjs';
 
 const form = document.getElementById('verify');
 const part = (id) => document.getElementById(id);
@@ -28,7 +28,7 @@ async function verify() {
     for await (const step of steps(bytes, part('vkey').value.trim(), trust)) {
       held &&= step.held;
       known = step.facts ?? known;
-      listed(list, 'li', step.held ? step.title : `${step.title}: ${step.reason}`, step.held ? 'holds' : 'fails');
+      listed(list, 'li', step.held ? step.title : `${step.title}: ${printable(step.reason)}`, step.held ? 'holds' : 'fails');
     }
   } catch (error) {
     held = false;

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
 from math import frexp, isqrt
@@ -115,18 +116,14 @@ class Log:
 
     @classmethod
     def of(cls, files: dict[str, bytes], name: str, folder: str = "") -> Log:
-        note = files[f"{folder}checkpoint"]
-        text, _ = note.decode().rsplit("\n\n", 1)
-        size, root = text.split("\n")[1:3]
-        assert re.fullmatch("0|[1-9][0-9]*", size)
-        assert root == base64.b64encode(base64.b64decode(root, validate=True)).decode()
-        raw = list(entries_of(files, int(size), folder))
+        _, size, root = checkpoint_of(files[f"{folder}checkpoint"])
+        raw = list(entries_of(files, size, folder))
         hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
-        assert root_of(hashes) == base64.b64decode(root)
+        assert root_of(hashes) == root
         entries = [canonical(entry) for entry in raw]
         for entry in entries:
             is_sound(entry)
-        assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, name) for at in range(int(size))]
+        assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, name) for at in range(size)]
         return cls(raw, hashes, entries)
 
 
@@ -151,14 +148,13 @@ class Keys:
     def require(self, files: dict[str, bytes], folder: str, log: Log, policies: list[tuple[int, str]]) -> int:
         """Check who signed a checkpoint, and that the log extends what each key signed last; gives the key's place."""
         note = files[f"{folder}checkpoint"]
-        text, signatures = note.decode().rsplit("\n\n", 1)
-        origin, size = text.split("\n")[:2]
+        origin, size, _ = checkpoint_of(note)
         name = origin.rpartition("/")[2]
-        place = self.place(origin, f"{text}\n".encode(), signatures)
+        place = self.place(origin, *note_of(note))
         for last_size, last_root in (change.last[name] for change in self.changes[:place] if name in change.last):
             assert root_of(log.hashes[:last_size]) == last_root
-            assert last_size <= int(size)
-        assert place == len(self.changes) or int(size) <= self.changes[place].last[name][0]
+            assert last_size <= size
+        assert place == len(self.changes) or size <= self.changes[place].last[name][0]
         if policies and policies[-1][1]:
             cosigned(note, policies[-1][1], 0)
         for change in self.changes[self.trusted : place]:
@@ -169,7 +165,7 @@ class Keys:
                 cosigned(note, before[-1], 0)
         return place
 
-    def place(self, origin: str, text: bytes, signatures: str) -> int:
+    def place(self, origin: str, text: str, signatures: Sequence[NoteSignature]) -> int:
         """Which key signed."""
         for place in range(len(self.keys) - 1, -1, -1):
             with suppress(AssertionError):
@@ -190,8 +186,8 @@ class Change:
 
     @classmethod
     def of(cls, entry: dict[str, Any], files: dict[str, bytes]) -> Change:
-        text, signatures = entry["note"].rsplit("\n\n", 1)
-        title, reason, old, new, digest = text.split("\n")
+        text, signatures = note_of(entry["note"].encode())
+        title, reason, old, new, digest = text[:-1].split("\n")
         name = title.removesuffix("/key-change")
         assert title == f"{name}/key-change"
         assert reason in ("ROTATED", "LOST", "STOLEN")
@@ -199,8 +195,8 @@ class Change:
         signers = [old, new] if reason == "ROTATED" else [new]
         for vkey in signers:
             assert vkey.startswith(f"{name}+")
-            signed_by(key_in(vkey), name, f"{text}\n".encode(), signatures)
-        assert len(signatures.removesuffix("\n").split("\n")) == len(signers)
+            signed_by(key_in(vkey), name, text, signatures)
+        assert len(signatures) == len(signers)
         listed = files[f"registry/body/{entry['logs_sha256'][:2]}/{entry['logs_sha256']}"]
         assert base64.b64encode(sha256(listed).digest()).decode() == digest
         assert sha256(listed).hexdigest() == entry["logs_sha256"]
@@ -216,22 +212,46 @@ def key_in(vkey: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(base64.b64decode(vkey.split("+", 2)[2])[1:])
 
 
-def signed_by(key: Ed25519PublicKey, name: str, text: bytes, signatures: str) -> None:
+NoteSignature = tuple[str, bytes, bytes]
+"""The name of a key, its id, and what it signed."""
+
+
+def note_of(note: bytes) -> tuple[str, list[NoteSignature]]:
+    """The text of a signed note, which nobody has verified yet, and its signatures."""
+    assert len(note) <= 2**20
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f]", note)
+    text, lines = note.decode().rsplit("\n\n", 1)
+    assert lines.endswith("\n")
+    signatures = []
+    for line in lines[:-1].split("\n"):
+        dash, name, encoded = line.split(" ")
+        data = base64.b64decode(encoded, validate=True)
+        assert base64.b64encode(data).decode() == encoded
+        assert dash == "\u2014"
+        assert len(data) > 4
+        assert re.fullmatch(r"[^\s+]+", name)
+        signatures.append((name, data[:4], data[4:]))
+    assert len(signatures) <= 100
+    return f"{text}\n", signatures
+
+
+def checkpoint_of(note: bytes) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint."""
+    origin, size, root, *extensions = note_of(note)[0][:-1].split("\n")
+    assert all([origin, *extensions])
+    assert re.fullmatch("0|[1-9][0-9]*", size)
+    assert int(size) < 2**63
+    assert root == base64.b64encode(base64.b64decode(root, validate=True)).decode()
+    assert len(base64.b64decode(root)) == 32
+    return origin, int(size), base64.b64decode(root)
+
+
+def signed_by(key: Ed25519PublicKey, name: str, text: str, signatures: Sequence[NoteSignature]) -> None:
     """One signature of the key under this name is there; whoever else signed counts for nothing here."""
     key_id = sha256(name.encode() + b"\n\x01" + key.public_bytes_raw()).digest()[:4]
-    assert signatures.endswith("\n")
-    found = []
-    for line in signatures.removesuffix("\n").split("\n"):
-        dash, signer, encoded = line.split(" ")
-        data = base64.b64decode(encoded, validate=True)
-        assert dash == "\u2014"
-        assert base64.b64encode(data).decode() == encoded
-        assert len(data) > 4
-        assert signer
-        assert not set(signer) & set("+")
-        if (signer, data[:4]) == (name, key_id):
-            key.verify(data[4:], text)
-            found.append(line)
+    found = [data for *signer, data in signatures if signer == [name, key_id]]
+    for data in found:
+        key.verify(data, text.encode())
     assert found
 
 
@@ -248,16 +268,47 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
 
 
 def canonical(entry: bytes) -> dict[str, Any]:
-    """For what stands in our entries, RFC 8785 comes to this: keys by their UTF-16, no spaces, no needless escapes."""
+    """What JSON in RFC 8785 form says: written again, it has the same bytes."""
     content: dict[str, Any] = json.loads(entry)
-    assert json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == entry
+    assert rfc8785(content).encode() == entry
     return content
+
+
+def rfc8785(value: Any, depth: int = 1) -> str:
+    """A value in RFC 8785 form, with arrays and objects within each other up to the depth that the page allows."""
+    if type(value) is int:
+        assert abs(value) < 2**53
+    if type(value) is float:
+        return rfc8785_number(value)
+    if not isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    assert depth <= 100
+    if isinstance(value, list):
+        return f"[{','.join(rfc8785(each, depth + 1) for each in value)}]"
+    names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+    return f"{{{','.join(f'{rfc8785(name)}:{rfc8785(value[name], depth + 1)}' for name in names)}}}"
+
+
+def rfc8785_number(value: float) -> str:
+    """As ECMAScript: as few digits as name the number, with an exponent below 1e-6 and from 1e+21 on."""
+    assert value - value == 0  # it is neither infinite nor no number
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    text, point = "".join(map(str, digits)), len(digits) + exponent
+    minus = "-" * sign * (value != 0)
+    if len(text) <= point <= 21:
+        return minus + text + "0" * (point - len(text))
+    if 0 < point <= 21:
+        return f"{minus}{text[:point]}.{text[point:]}"
+    if -6 < point <= 0:
+        return f"{minus}0.{'0' * -point}{text}"
+    return f"{minus}{text[0]}{'.' if text[1:] else ''}{text[1:]}e{point - 1:+}"
 
 
 ID: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 SHOWN: Final = r"[^\x00-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 FORMS: Final[dict[str, str]] = {
-    "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]*", "text": "(?s:.*)",
+    "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]{0,4299}", "text": "(?s:.*)",
     "name": SHOWN + "{1,200}", "uri": rf"(?=.{{0,2000}}\Z)(https?://{SHOWN}*)?", "covers": SHOWN + "{0,1000}",
 }  # fmt: skip
 TOTALS: Final = "events number, attributed decimal, unattributed decimal"
@@ -497,9 +548,10 @@ def shares_of(
 # 6. Who acted.
 
 
-def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
+def cosigned(note: bytes, policy: str, since: int) -> tuple[str, int, bytes, int]:
     """Origin, size and root of a checkpoint, and when its quorum was met by cosignatures from a time on."""
-    text, _, lines = note.decode().rpartition("\n\n")
+    origin, size, root = checkpoint_of(note)
+    text, signatures = note_of(note)
     keys, groups, quorum = dict[str, str](), dict[str, tuple[int, list[str]]](), ""
     for words in (line.split() for line in policy.splitlines() if line.strip() and not line.startswith("#")):
         if words[0] == "witness":
@@ -510,14 +562,12 @@ def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
         elif words[0] == "quorum":
             quorum = words[1]
     signed = set()
-    for line in lines.splitlines():
-        _, name, data = line.split(" ")
-        raw = base64.b64decode(data)
+    for name, signer_id, data in signatures:
         for witness, (key_name, key_id, public) in ((witness, key.split("+", 2)) for witness, key in keys.items()):
-            if (key_name, bytes.fromhex(key_id)) == (name, raw[:4]):
-                time = int.from_bytes(raw[4:12], "big")
-                message = f"cosignature/v1\ntime {time}\n{text}\n".encode()
-                Ed25519PublicKey.from_public_bytes(base64.b64decode(public)[1:]).verify(raw[12:], message)
+            if (key_name, bytes.fromhex(key_id)) == (name, signer_id):
+                time = int.from_bytes(data[:8], "big")
+                message = f"cosignature/v1\ntime {time}\n{text}".encode()
+                Ed25519PublicKey.from_public_bytes(base64.b64decode(public)[1:]).verify(data[8:], message)
                 signed.add((time, witness))
     have: set[str] = set()
     for time, witness in sorted(signed):
@@ -526,7 +576,6 @@ def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
         for name, (number, members) in groups.items():
             met |= {name} if sum(member in met for member in members) >= number else set()
         if quorum in met:
-            origin, size, root = text.split("\n")[:3]
             return origin, size, root, time
     raise AssertionError("no quorum")
 
@@ -1756,9 +1805,9 @@ class Fold:
         for name in ("review_began_sha256", "review_ended_sha256"):
             origin, size, root, time = cosigned(self.body(entry[name]), policy, since)
             assert origin == f"{self.acts.registry.origin}/pools/{entry['pool']}"
-            assert last["index"] < int(size) <= entry["index"]
-            assert base64.b64decode(root) == root_of(self.hashes[: int(size)])
-            sizes, since = [*sizes, int(size)], time + int(review_seconds)
+            assert last["index"] < size <= entry["index"]
+            assert root == root_of(self.hashes[:size])
+            sizes, since = [*sizes, size], time + int(review_seconds)
         assert sizes == sorted(sizes)
 
     # 8. A round.
