@@ -122,10 +122,10 @@ function dossierOf(bytes) {
   integers(position, registry.members, registry.equity_ppm, terms.policy_version, totals.round, totals.lines,
     ...FRACTIONS.map((name) => line[name]));
   const figures = {};
-  for (const name of DECIMALS) figures[name] = decimal(line[name]);
+  for (const name of DECIMALS) figures[name] = figure(name, line[name]);
   for (const name of FRACTIONS) figures[name] = BigInt(line[name]);
   const sums = { attributed_k: totals.attributed_k === null ? null : fraction(totals.attributed_k) };
-  for (const name of TOTALS) sums[name] = decimal(totals[name]);
+  for (const name of TOTALS) sums[name] = figure(name, totals[name]);
   return {
     position,
     line: { collective: line.collective, status: line.status, ...figures },
@@ -517,24 +517,24 @@ const FIELDS = {
   round: `${ACT}, number number, previous number, start number, end number, root hash, policy_leaf number, `
     + 'policy_version number, registry_root hash, registry_sha256 hash, statement_sha256 hash, weights_sha256 hash, '
     + 'salt_sha256 hash, statement_root hash, statement_lines number, events number, retracted number, weight decimal, '
-    + 'weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, '
-    + 'attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, '
-    + 'rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null, period? text, '
-    + 'usage_from? place, late_events? number, late_retracted? number, late_minor? decimal, waived? texts',
+    + 'weight_unattributed decimal, deficit_unattributed decimal, pot_minor amount, fee_minor amount, '
+    + 'attributed_minor amount, commons_minor amount, commons_kept_minor amount, carried_minor amount, '
+    + 'rounding_minor amount, kept_after_nano number, request_id text, fire_times times or null, period? text, '
+    + 'usage_from? place, late_events? number, late_retracted? number, late_minor? amount, waived? texts',
   objection: `${ACT}, round number, round_hash hash, reason text`,
   answer: `${ACT}, round number, collective text, objection_hash hash, answer text, reason text`,
   proposal: `${ACT}, effect text, content object, rests_on said, reason text`,
   decision: `${ACT}, subject number, subject_hash text, decision text, reason text`,
-  posting: 'round number, transfer_count number, amount_minor decimal, set_aside? texts, review_began_sha256? text, '
+  posting: 'round number, transfer_count number, amount_minor amount, set_aside? texts, review_began_sha256? text, '
     + 'review_ended_sha256? text, recoup_ppm? number',
-  split: `${SALTED}, round number, round_hash hash, collective text, amount_minor decimal, lines number, split_root hash, `
+  split: `${SALTED}, round number, round_hash hash, collective text, amount_minor amount, lines number, split_root hash, `
     + 'rule text',
-  payment: `${SALTED}, request_id text, amount_minor decimal, collective text, reference text`,
-  release: `${SALTED}, request_id text, amount_minor decimal, collective text, to_commons boolean, reason text`,
-  adjustment: `${SALTED}, request_id text, round number, amount_minor decimal, lines_sha256 hash, lines number, `
+  payment: `${SALTED}, request_id text, amount_minor amount, collective text, reference text`,
+  release: `${SALTED}, request_id text, amount_minor amount, collective text, to_commons boolean, reason text`,
+  adjustment: `${SALTED}, request_id text, round number, amount_minor amount, lines_sha256 hash, lines number, `
     + 'lines_root hash, pool_leaves numbers, registry_leaves numbers, source text, reason text',
   booking: 'registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash',
-  grant: `${SALTED}, request_id text, amount_minor decimal, collective text, reason text`,
+  grant: `${SALTED}, request_id text, amount_minor amount, collective text, reason text`,
   deployment: 'origin text, controls controls, founders founders, keys_made_together boolean',
   controls: `${ACT}, controls controls`,
   witnesses: `${ACT}, policy text`,
@@ -549,14 +549,14 @@ const FIELDS = {
   poolopened: `${ACT}, pool_id text, display_name text, currency text, distribute text, policy object, platforms texts`,
 };
 const NESTED = {
-  policy: 'fee_ppm number, fee_cap_minor decimal or null, commons_ppm number, unattributed unattributed, '
-    + 'commons_rule commons, tempering tempering, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, '
+  policy: 'fee_ppm number, fee_cap_minor amount or null, commons_ppm number, unattributed unattributed, '
+    + 'commons_rule commons, tempering tempering, floor_minor amount, cap_minor amount or null, ai_only_ppm number, '
     + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval, period? period, '
     + 'period_from? text, recoup_ppm? number, public? boolean',
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',
-  line: 'kind text, subject text, end_to_end_id text, amount_minor decimal, cost_minor decimal, day text, reason text',
+  line: 'kind text, subject text, end_to_end_id text, amount_minor amount, cost_minor amount, day text, reason text',
 };
 const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
   'split', 'payment', 'release', 'grant', 'booking', 'adjustment'];
@@ -575,6 +575,7 @@ const VALUES = {
   texts: (value) => Array.isArray(value) && value.every(isText),
   hash: (value) => isText(value) && /^[0-9a-f]{64}$/.test(value),
   decimal: (value) => isText(value) && DECIMAL.test(value),
+  amount: (value) => isText(value) && DECIMAL.test(value) && isAmount(BigInt(value)),
   boolean: (value) => typeof value === 'boolean',
   yes: (value) => value === true,
   object: isObject,
@@ -1120,8 +1121,8 @@ async function checkAdjustments(reading) {
     const hash = await sha256(Uint8Array.of(0), unhex(salt), utf8(document));
     await verifyInclusion(hash, position, entry.lines, hashesUp, unhex(entry.lines_root));
     require(said.account === `${kind}/${line.collective}`, 'an adjustment is of another account');
-    require(decimal(said.old_minor) === amount, 'an adjustment does not go on from the amount before it');
-    amount = decimal(said.new_minor);
+    require(amountIn(said.old_minor) === amount, 'an adjustment does not go on from the amount before it');
+    amount = amountIn(said.new_minor);
     found.push({ new_minor: said.new_minor, old_minor: said.old_minor, reason: entry.reason });
   }
   Object.assign(facts, { adjusted: found, adjusted_minor: `${amount}` });
@@ -1294,8 +1295,6 @@ function canonical(value, depth = 1) {
     // In the order of their UTF-16, which is that of `sort`.
     return `{${Object.keys(value).sort().map((name) => `${inside(name)}:${inside(value[name])}`).join(',')}}`;
   }
-  // What is spelled in digits alone is exact: from 10^21 on JSON has an exponent.
-  if (Number.isInteger(value) && Math.abs(value) < 1e21) require(Number.isSafeInteger(value), 'a number is too large');
   if (typeof value === 'string') require(!/[\ud800-\udfff]/u.test(value), 'a text is not Unicode');
   return JSON.stringify(value);
 }
@@ -1314,6 +1313,17 @@ function decimal(text) {
   require(typeof text === 'string' && DECIMAL.test(text), 'a figure is no decimal of at most 4,300 digits');
   return BigInt(text);
 }
+
+const isAmount = (value) => value >= -MOST && value <= MOST;
+
+/** An amount: what an account may have, or lack. */
+function amountIn(text) {
+  const amount = decimal(text);
+  require(isAmount(amount), 'an amount is beyond 64 bits');
+  return amount;
+}
+
+const figure = (name, text) => (name.endsWith('_minor') ? amountIn(text) : decimal(text));
 
 /** A fraction of at least 0, in lowest terms. */
 function fraction(text) {

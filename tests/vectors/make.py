@@ -7,6 +7,7 @@ receipt.tlog-proof, batch.arrow   a platform's own receipt
 figures.json   what a verifier should find
 statements.json   statement files, those of an operator who lies too, and what a verifier should find
 signers.json   statement files with who is trusted: witnesses, quorums, changes of the key, forged ones too
+canonical.json, checkpoints.json   texts that are, or are not, in the one form of JSON and of a checkpoint
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ from payout.policy import (
     UnattributedRule,
 )
 from payout.splits import SplitLine
+from tests.support import forms
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog, salt_at
@@ -555,6 +557,8 @@ def write(folder: Path) -> None:
     (folder / "figures.json").write_text(json.dumps(figures(log), indent=1, ensure_ascii=False) + "\n")
     (folder / "statements.json").write_text(json.dumps(statements(log), indent=1, ensure_ascii=False) + "\n")
     (folder / "signers.json").write_text(json.dumps(signers(), indent=1, ensure_ascii=False) + "\n")
+    for kind, cases in forms.documents().items():
+        (folder / f"{kind}.json").write_text(json.dumps(cases, indent=1) + "\n")
 
 
 def signers() -> dict[str, Any]:

@@ -276,10 +276,8 @@ def canonical(entry: bytes) -> dict[str, Any]:
 
 def rfc8785(value: Any, depth: int = 1) -> str:
     """A value in RFC 8785 form, with arrays and objects within each other up to the depth that the page allows."""
-    if type(value) is int:
-        assert abs(value) < 2**53
-    if type(value) is float:
-        return rfc8785_number(value)
+    if type(value) in (int, float):
+        return rfc8785_number(float(value))
     if not isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     assert depth <= 100
@@ -313,13 +311,13 @@ FORMS: Final[dict[str, str]] = {
 }  # fmt: skip
 TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (
-    "fee_ppm number, commons_ppm number, fee_cap_minor decimal or null, unattributed text, commons_rule text, "
-    "tempering text, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, human_ai_ppm number, "
+    "fee_ppm number, commons_ppm number, fee_cap_minor amount or null, unattributed text, commons_rule text, "
+    "tempering text, floor_minor amount, cap_minor amount or null, ai_only_ppm number, human_ai_ppm number, "
     "review_seconds number, rounding text, approval? text, period? text, period_from? text, recoup_ppm? number, "
     "public? boolean"
 )
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
-SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
+SEALED: Final = "collective id, request_id text, amount_minor amount, salt hash"
 TYPES: Final = {
     "pool": "opened_at number, display_name text, currency text, policy policy, platforms ids, distribute text",
     "admission": "platform text, admitted boolean", "policy": "version number, policy policy",
@@ -334,36 +332,36 @@ TYPES: Final = {
     "id_scheme? text",
     "retraction": "platform text, request_id text, batch_leaf number, positions text, reason text, ai_only totals, "
     "human_ai totals",
-    "report": "platform text, request_id text, period text, amount_minor decimal, currency text, distribute text, "
-    "payment_reference text, note text, income_minor? decimal",
-    "receipt": "salt hash, request_id text, amount_minor decimal, platform text, payment_reference text, "
+    "report": "platform text, request_id text, period text, amount_minor amount, currency text, distribute text, "
+    "payment_reference text, note text, income_minor? amount",
+    "receipt": "salt hash, request_id text, amount_minor amount, platform text, payment_reference text, "
     "received_on text, note text",
-    "match": "salt hash, request_id text, amount_minor decimal, receipt number, platform text",
-    "reversal": "salt hash, request_id text, amount_minor decimal, reverses number, of text, platform text, "
+    "match": "salt hash, request_id text, amount_minor amount, receipt number, platform text",
+    "reversal": "salt hash, request_id text, amount_minor amount, reverses number, of text, platform text, "
     "distribute text, chargeback boolean, reason text",
     "round": "number number, previous number, start number, end number, policy_leaf number, policy_version number, "
     "events number, retracted number, statement_lines number, root hash, registry_root hash, registry_sha256 hash, "
     "statement_sha256 hash, weights_sha256 hash, salt_sha256 hash, statement_root hash, weight decimal, "
-    "weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, "
-    "attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, "
-    "rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null, "
-    "period? text, usage_from? number, late_events? number, late_retracted? number, late_minor? decimal, "
+    "weight_unattributed decimal, deficit_unattributed decimal, pot_minor amount, fee_minor amount, "
+    "attributed_minor amount, commons_minor amount, commons_kept_minor amount, carried_minor amount, "
+    "rounding_minor amount, kept_after_nano number, request_id text, fire_times times or null, "
+    "period? text, usage_from? number, late_events? number, late_retracted? number, late_minor? amount, "
     "waived? texts",
     "waiver": "platform text, period text, reason text",
-    "tariff": "platform text, version number, period_from text, share_ppm number, rate_minor decimal, "
-    "rate_units number, minimum_minor decimal",
+    "tariff": "platform text, version number, period_from text, share_ppm number, rate_minor amount, "
+    "rate_units number, minimum_minor amount",
     "decision": "subject number, subject_hash text, decision text, reason text",
     "objection": "round number, round_hash text, reason text",
     "answer": "round number, collective text, objection_hash text, answer text, reason text",
     "keychange": "note text, logs_sha256 hash",
     "proposal": "effect text, content object, rests_on object, reason text",
     "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
-    "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts, "
+    "posting": "round number, transfer_count number, amount_minor amount, set_aside? texts, "
     "review_began_sha256? hash, review_ended_sha256? hash, recoup_ppm? number",
-    "adjustment": "request_id text, round number, amount_minor decimal, lines_sha256 hash, lines number, "
+    "adjustment": "request_id text, round number, amount_minor amount, lines_sha256 hash, lines number, "
     "lines_root hash, pool_leaves numbers, registry_leaves numbers, source text, reason text, salt hash",
     "witnesses": "policy text",
-    "split": "collective text, round number, rule text, round_hash hash, amount_minor decimal, salt hash, "
+    "split": "collective text, round number, rule text, round_hash hash, amount_minor amount, salt hash, "
     "lines number, split_root hash",
     "payment": f"{SEALED}, reference text", "release": f"{SEALED}, to_commons boolean, reason text",
     "grant": f"{SEALED}, reason text",
@@ -373,12 +371,12 @@ TYPES: Final = {
     "webhook": "webhook id, owner text, log text, origin text, types texts, start number, state text, "
     "details_hash hash",
     "contact": "principal text, contact_hash hash",
-    "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor decimal, "
+    "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor amount, "
     "details_hash hash",
-    "payrun": "pay_run text, bank_account text, currency text, day text, payments number, amount_minor decimal, "
+    "payrun": "pay_run text, bank_account text, currency text, day text, payments number, amount_minor amount, "
     "plan_sha256 hash",
     "bankfile": "bank_account text, message text, message_id text, file_hash hash, day text, "
-    "opening_minor decimal or null, closing_minor decimal or null, bookings_sha256 hash",
+    "opening_minor amount or null, closing_minor amount or null, bookings_sha256 hash",
     "bankmatch": "bank_account text, line text, bookings_sha256 hash",
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
     "controls": "controls controls", "principal": "principal text, status text",
@@ -403,6 +401,9 @@ def has_form(value: Any, form: str) -> None:
     form = form.removesuffix(" or null")
     if form in NESTED:
         has_fields(value, NESTED[form])
+    elif form == "amount":
+        has_form(value, "decimal")
+        assert abs(int(value)) < 2**63
     elif form == "number":
         assert type(value) is int
         assert abs(value) < 2**53
