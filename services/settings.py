@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -157,11 +159,14 @@ class Settings(BaseSettings):
     @classmethod
     def _names_a_postgres(cls, url: str) -> str:
         try:
-            sound = not url or make_url(as_driver_url(url)).drivername == "postgresql+psycopg"
-        except (ArgumentError, ValueError):
+            parsed = make_url(as_driver_url(url or "postgresql://"))
+            conninfo_to_dict(" ".join(f"{name}=''" for name in parsed.query))
+            sound = parsed.drivername == "postgresql+psycopg"
+        except (ArgumentError, ValueError, ProgrammingError):
             sound = False
         if not sound:  # and it is not quoted: it may contain a password
-            raise ValueError("must be a URL such as postgresql://user:password@host:5432/database")
+            example = "postgresql://user:password@host:5432/database"
+            raise ValueError(f"must be a URL such as {example}, with no options but those that Postgres has")
         return url
 
     @field_validator("webhook_networks")

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from services.cli.base.exits import is_foreign
+from services.cli.base.output import open_streams
 
 _YOUNG_OBJECTS: Final = 1_000_000
 """Objects made between searches for cycles: a command makes few cycles and ends soon. A server has a number of its own.
@@ -16,6 +17,7 @@ _YOUNG_OBJECTS: Final = 1_000_000
 def main() -> None:
     """Run the command line. Exits with status 2 if a package is missing, 130 on Ctrl-C before it starts."""
     gc.set_threshold(_YOUNG_OBJECTS)
+    open_streams()
     try:
         from services.cli.app import main as command
 
@@ -30,3 +32,4 @@ def main() -> None:
         sys.exit(2)
     finally:
         gc.freeze()  # what is left ends with the process; looking through it for garbage takes 0.1 s and more
+        sys.stdout.flush()  # while a failure can still have its exit code

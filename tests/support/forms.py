@@ -9,14 +9,15 @@ from typing import Any, Final
 
 from tests.support.statement_files import MODULE, NODE
 
-_NUMBERS: Final = (
-    "0 -1 1.5 -0.5 333333333.3333333 9007199254740991 9007199254740992 -9007199254740992 295147905179352830000 "
-    "123456789012345680000 0.000001 0.00012 1e-7 1.5e-7 5e-324 1e+21 -1.5e+21 1e+300 1.7976931348623157e+308"
-).split()
-_NO_NUMBERS: Final = (
-    "-0 0.0 -0.0 1.0 1.50 01 +1 .5 1. 1e21 1E+21 1e+20 1e+021 1e-6 1e-07 0.0000001 1000000000000000000000 "
-    "9007199254740993 1e400 -1e400 NaN Infinity 0x1 1_0"
-).split()
+_NUMBERS: Final = [
+    "0", "-1", "1.5", "-0.5", "333333333.3333333", "9007199254740991", "9007199254740992", "-9007199254740992",
+    "295147905179352830000", "123456789012345680000", "0.000001", "0.00012", "1e-7", "1.5e-7", "5e-324", "1e+21",
+    "-1.5e+21", "1e+300", "1.7976931348623157e+308",
+]  # fmt: skip
+_NO_NUMBERS: Final = [
+    "-0", "0.0", "-0.0", "1.0", "1.50", "01", "+1", ".5", "1.", "1e21", "1E+21", "1e+20", "1e+021", "1e-6", "1e-07",
+    "0.0000001", "1000000000000000000000", "9007199254740993", "1e400", "-1e400", "NaN", "Infinity", "0x1", "1_0",
+]  # fmt: skip
 
 CANONICAL: Final = {
     **{f"the number {text}": f'{{"a":{text}}}' for text in _NUMBERS},
@@ -131,7 +132,13 @@ const { module, names, call, values } = JSON.parse(readFileSync(0, 'utf8'));
 const text = `${readFileSync(module, 'utf8')}\\nexport { ${names} };`;
 const inside = await import(`data:text/javascript;base64,${Buffer.from(text).toString('base64')}`);
 const run = new Function('inside', 'value', `return ${call};`);
-const found = values.map((value) => { try { return run(inside, value) ?? null; } catch (error) { return { error: error.message }; } });
+const found = values.map((value) => {
+  try {
+    return run(inside, value) ?? null;
+  } catch (error) {
+    return { error: error.message };
+  }
+});
 console.log(JSON.stringify(found));
 """
 

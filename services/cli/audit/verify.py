@@ -241,10 +241,12 @@ def means_of_machine(
     from audit.files.spills import SpillFolder
     from audit.means import Means
     from services.process.memory import keep_freed_memory
+    from services.process.stopping import unwound
     from services.process.weighers import AHEAD, Weighers
 
     keep_freed_memory()
     with ExitStack() as stack:
+        stack.enter_context(unwound())
         weighers = None
         if sys.platform == "linux" and sample is None:  # a sample needs all of an event
             weighers = stack.enter_context(Weighers(threads, reading))

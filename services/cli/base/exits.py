@@ -21,7 +21,10 @@ class Exit(IntEnum):
     NOT_ALLOWED = 4
     SERVICE_AWAY = 5
     FAULT = 6
+    NOT_WRITTEN = 7
     INTERRUPTED = 130
+    NOT_READ = 141
+    TERMINATED = 143
 
     @classmethod
     def table(cls) -> str:
@@ -37,7 +40,10 @@ MEANINGS: Final = {
     Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
     Exit.SERVICE_AWAY: "the service is unavailable or did not answer in time",
     Exit.FAULT: "a fault or data loss",
+    Exit.NOT_WRITTEN: "the output could not be written",
     Exit.INTERRUPTED: "interrupted",
+    Exit.NOT_READ: "the output was not read to its end",
+    Exit.TERMINATED: "ended by SIGTERM",
 }
 
 

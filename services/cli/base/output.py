@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from ledger.errors import LedgerError
 from moiety.roots import MoietyError
@@ -14,12 +16,58 @@ from services.cli.base.exits import Exit, Failure, InputError, exit_code
 from services.printing import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
 _PIPE_COLUMNS: Final = 10_000
 """The width if stdout is not a terminal: a table there is never folded or cut."""
+
+
+def open_streams() -> None:
+    """Make stdout and stderr write what their encoding has and escape the rest, and end well where they cannot write.
+
+    A command whose stdout nobody reads to its end exits quietly with status 141, as one that SIGPIPE ends; Typer would
+    make it 1, which means that a verification failed. Where stdout cannot be written for another reason, it says why
+    and exits with status 7. What stderr cannot take is lost, and the exit code stays.
+    """
+    sys.stdout = _stream(sys.stdout, _end)
+    sys.stderr = _stream(sys.stderr, lambda _: None)
+
+
+def _end(error: OSError) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(Exit.NOT_READ)
+    sys.stderr.write(f"stdout: {error.strerror}\n")
+    raise SystemExit(Exit.NOT_WRITTEN)
+
+
+def _stream(stream: TextIO | None, lost: Callable[[OSError], None]) -> TextIO:
+    if stream is None:  # it was closed before Python began: then writing to it fails, and nothing else
+        raw = _Stream(os.open(os.devnull, os.O_RDONLY), lost)
+        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
+    buffered = io.BufferedWriter(_Stream(stream.fileno(), lost))
+    return io.TextIOWrapper(
+        buffered, stream.encoding, "backslashreplace", line_buffering=bool(getattr(stream, "line_buffering", False))
+    )
+
+
+class _Stream(io.FileIO):
+    """A file that is open already. After the first write that fails it takes all, and writes nothing."""
+
+    def __init__(self, descriptor: int, lost: Callable[[OSError], None]) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        self._lost, self._is_lost = lost, False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if not self._is_lost:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._is_lost = True
+                self._lost(error)
+        return memoryview(data).nbytes
 
 
 class Output:
@@ -31,7 +79,7 @@ class Output:
     def show(self, data: Any, *people: object) -> None:
         """Print `data` as JSON, or `people` one after the other: lines of text, and tables of this module."""
         if self.as_json:
-            sys.stdout.write(printable_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
+            sys.stdout.write(_document(data, sys.stdout, indent=2) + "\n")
             sys.stdout.flush()  # a process that keeps running, such as `moiety up`, is also read through a pipe
             return
         console = _console(stderr=False)
@@ -42,7 +90,7 @@ class Output:
 
     def line(self, data: Any, people: str) -> None:
         """Print one line of a list without an end: `data` as JSON, or `people`."""
-        text = printable_json(json.dumps(data, ensure_ascii=False)) if self.as_json else printable(people)
+        text = _document(data, sys.stdout) if self.as_json else printable(people)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
@@ -138,11 +186,21 @@ def report(error: MoietyError | LedgerError, *, as_json: bool, people: Sequence[
             },
             **failure.more,
         }
-        sys.stderr.write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
+        sys.stderr.write(_document(found, sys.stderr, indent=2) + "\n")
     else:
         lines = people or [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
         sys.stderr.write("\n".join(map(printable, lines)) + "\n")
     return code
+
+
+def _document(data: Any, stream: TextIO, indent: int | None = None) -> str:
+    """Returns a JSON document. What the stream's encoding lacks is escaped as JSON does it, so that it stays JSON."""
+    document = printable_json(json.dumps(data, indent=indent, ensure_ascii=False))
+    try:
+        document.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent)
+    return document
 
 
 def _failure(error: MoietyError | LedgerError) -> Failure:

@@ -1,4 +1,4 @@
-"""JSON and checkpoints have one form each, and the same one for all that verify: Python, `verify.mjs` and a stranger."""
+"""JSON and checkpoints have one form each, the same for all that verify: Python, `verify.mjs` and a stranger."""
 
 from __future__ import annotations
 

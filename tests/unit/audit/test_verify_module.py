@@ -90,20 +90,22 @@ def test_it_runs_from_its_text(files: dict[bool, Path]) -> None:
 def test_who_imports_it_runs_nothing(tmp_path: Path) -> None:
     code = f"import {{ check }} from {json.dumps(MODULE.as_uri())}; console.log(typeof check);"
     (tmp_path / "verify.mjs").write_text(code)
-    arguments = [[tmp_path / "verify.mjs"], ["--input-type=module", "-e", code], ["--input-type=module", "-"]]
+    arguments: list[list[str | Path]] = [
+        [tmp_path / "verify.mjs"],
+        ["--input-type=module", "-e", code],
+        ["--input-type=module", "-"],
+    ]
     for before in arguments:
-        for after in ([], ["file", "vkey"], [MODULE, "vkey"]):
+        for after in ([], [str(tmp_path), "vkey"], [str(MODULE), "vkey"]):
             done = run_by_node(*before, *after, text=code)
             assert (done.returncode, done.stdout, done.stderr) == (0, "function\n", "")
 
 
-def test_what_it_prints_is_printable(tmp_path: Path) -> None:
-    log = small_log(Policy())
-    hidden = "1\u061c2\u200f3\u20624\ufeff5\U000e00416"
-    (tmp_path / "file").write_bytes(statement_file(log, 1, "eire").to_bytes())
-    code = f"import {{ told }} from {json.dumps(MODULE.as_uri())}; console.log(told({{ rule: {json.dumps(hidden)} }})[0][1]);"
+def test_what_it_says_of_a_file_is_printable() -> None:
+    facts = {"rule": "1\u061c2\u200f3\u20624\ufeff5\U000e00416\n", "lines": 3}
+    code = f"import {{ told }} from '{MODULE.as_uri()}'; console.log(JSON.stringify(told({json.dumps(facts)})));"
     done = run_by_node("--input-type=module", "-e", code)
-    assert done.stdout == "1\\u061c2\\u200f3\\u20624\\ufeff5\\U000e00416\n"
+    assert json.loads(done.stdout) == [["rule", r"1\u061c2\u200f3\u20624\ufeff5\U000e00416\n"], ["lines", "3"]]
 
 
 def test_a_file_is_no_longer_than_the_command_reads() -> None:
