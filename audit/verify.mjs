@@ -665,12 +665,11 @@ function checkTerms(reading) {
   const methods = new Map();
   for (const each of of(reading.pool, 'method.v1')) {
     const name = JSON.stringify([each.method, each.version]);
-    require(!methods.has(name), 'a version of a method is there twice');
-    methods.set(name, each);
+    methods.set(name, methods.has(name) ? undefined : each);
   }
   for (const each of dossier.weights) {
     const method = methods.get(JSON.stringify([each.method, each.method_version]));
-    require(method !== undefined, `the file lacks version ${each.method_version} of the method ${each.method}`);
+    require(method !== undefined, `the file must have version ${each.method_version} of ${each.method} once`);
     require(method.index < round.end, 'a method is younger than the round');
     require(method.confidence_ppm === each.confidence_ppm, "a confidence is not the method's");
   }
