@@ -31,6 +31,7 @@ const PPM = 10n ** 6n;
 // The limits of docs/verification.md, and of the Python check: they keep the work in proportion to the file.
 const MOST_BYTES = 2 ** 24;
 const MOST_OF_A_NOTE = 2 ** 20;
+const MOST_OF_AN_ENTRY = 2 ** 16 - 1;
 const MOST_SIGNATURES = 100;
 const MOST_DEPTH = 100;
 const DECIMAL = /^(0|-?[1-9][0-9]{0,4299})$/;
@@ -475,6 +476,7 @@ async function proved(part, log, checkpoint, hashes) {
   let last = -1;
   for (const { entry: text, path: hashesUp } of part.entries) {
     const bytes = utf8(text);
+    require(bytes.length <= MOST_OF_AN_ENTRY, 'an entry is too long');
     const entry = parsed(bytes, 'an entry');
     integers(entry.index);
     require(entry.pool === log, 'an entry is of another log');

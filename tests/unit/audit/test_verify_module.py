@@ -153,6 +153,7 @@ def test_both_read_signed_files_in_the_same_forms() -> None:
         "a number with an exponent": with_content("1e+21"),
         "a large number": with_content("1e+300"),
         "another spelling": with_content("1e21"),
+        "a long entry": with_content(f'"{"x" * 2**16}"'),
         "98 lists": with_content("[" * 98 + "]" * 98),
         "400 lists": with_content("[" * 400 + "]" * 400),
         "an extension": with_checkpoint("one\n"),
