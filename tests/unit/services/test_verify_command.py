@@ -67,7 +67,8 @@ ALLOWED: Final = {
     "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
     "services.cli.audit.statement", "services.cli.audit.verify", "services.cli.audit.page",
     "services.cli.audit.records",
-    "services.printing", "services.process", "services.process.memory", "services.process.weighers",
+    "services.printing", "services.process", "services.process.memory", "services.process.stopping",
+    "services.process.weighers",
 }  # fmt: skip
 
 
