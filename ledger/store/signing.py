@@ -1,13 +1,13 @@
 """What the signer last found of each log, so that no money moves by a log that contradicts what was signed.
 
 The signer alone has the copy of the last checkpoint outside the database, and may be a process of its own. Here it says
-what it found, and of which database: after a failover or a restore, what was found of another database says nothing.
+what it found, and of which database: once that was failed over, restored or only started again, it says nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -19,19 +19,24 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef, of_pools
 
 _DATABASE: Final = """
-    SELECT (SELECT system_identifier FROM pg_control_system())
+    SELECT extract(epoch FROM pg_postmaster_start_time())
         || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
-        || '/' || CASE WHEN pg_is_in_recovery() THEN '-' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+        || '/' || greatest(
+            pg_relation_filenode('signing'),
+            (SELECT max(pg_relation_filenode(inhrelid)) FROM pg_inherits WHERE inhparent = 'signing'::regclass)
+        )
 """
 
 
 def which_database(connection: sa.Connection) -> str:
-    """Returns what tells this database from any that it may be replaced with: cluster, number and timeline.
+    """Returns what tells this database from any older copy of it: none brings along when Postgres started, which number
+    the database has, and which one the newest file of `signing`.
 
-    A standby that is promoted and a cluster restored to a point in time start a new timeline; a dump is restored into
-    another database.
+    A standby, a base backup, a snapshot and files that were put back belong to a Postgres that started at another time.
+    A dump is restored into another database, or into new files (`pg_restore --clean`, TRUNCATE and COPY). A plain
+    restart cannot be told from files that were put back. docs/backups.md says what is not noticed.
     """
-    return str(connection.exec_driver_sql(_DATABASE).scalar_one())
+    return cast("str", connection.exec_driver_sql(_DATABASE).scalar_one())
 
 
 def note(connection: sa.Connection, pool: PoolRef, database: str, refusal: str = "") -> None:
@@ -74,7 +79,7 @@ def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
     A log that was never signed is contradicted by nothing.
 
     Raises:
-        StateError: the signer refuses to sign one of them, or has not looked at it since the database was replaced.
+        StateError: the signer refuses to sign one of them, or has not looked at it in this `which_database`.
     """
     for each in (pool, REGISTRY):
         found = driver_connection(connection).execute(_FOUND, (each.pool_id,), prepare=True).fetchone()
@@ -86,7 +91,7 @@ def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
             raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted: {refusal}")
         if database != which_database(connection):
             detail = (
-                "no round is cut or posted until the signer has compared this log with its last checkpoint: the "
-                "database was failed over or restored since; is `moiety schedule` running?"
+                "no round is cut or posted until the signer has compared this log with its last checkpoint, since the "
+                "database was started again, failed over or restored; is `moiety schedule` running?"
             )
             raise StateError(name, "NOT_COMPARED", detail)

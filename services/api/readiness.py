@@ -44,8 +44,8 @@ def warnings(database: Database) -> dict[str, str]:
         return {"signing": what}
     if uncompared:
         what = (
-            f"{uncompared} logs are not compared with their last checkpoints since the database was failed over "
-            "or restored; their rounds are not cut or posted until `moiety schedule` has done so"
+            f"{uncompared} logs are not compared with their last checkpoints since the database was started again, "
+            "failed over or restored; their rounds are not cut or posted until `moiety schedule` has done so"
         )
         return {"signing": what}
     return {}

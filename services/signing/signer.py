@@ -72,7 +72,6 @@ class Signer:
         self._key = key
         self._folder = folder
         self._seen: dict[int, bytes] = {}
-        self._seen_in = ""
         self._refused: dict[str, tuple[str, datetime]] = {}
 
     def pool_key(self, pool: str) -> SigningKey:
@@ -83,7 +82,8 @@ class Signer:
         """Check every pool once, and return the checkpoints signed. Pools that fail do not affect the others."""
         try:
             heads = ask_each(self._database, log.read_heads)
-            self._forget_another_database()
+            # What was seen of these, in another database or by a signer of another version, says nothing of them here.
+            uncompared = set(ask_each(self._database, signing.uncompared).found)
         except LedgerError as error:
             logger.warning("cannot read logs", reason=str(error))
             return []
@@ -92,7 +92,7 @@ class Signer:
         signed = []
         for pool, size, frontier in heads.found:
             seen = hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
-            if size == 0 or self._seen.get(pool.pool_id) == seen:
+            if size == 0 or (self._seen.get(pool.pool_id) == seen and pool.pool_id not in uncompared):
                 continue
             try:
                 checkpoint, settled = self.sign(pool)
@@ -288,14 +288,6 @@ class Signer:
         # The database's time: by a clock that is ahead, no later checkpoint would be the last one for as long.
         row = StoredCheckpoint(checkpoint.size, key, note, read_time(connection))
         checkpoints.insert_checkpoint(connection, pool, row)
-
-    def _forget_another_database(self) -> None:
-        """What was seen of another database says nothing of this one: each log is compared with its copy again."""
-        with self._database.reading() as connection:
-            database = signing.which_database(connection)
-        if database != self._seen_in:
-            self._seen.clear()
-            self._seen_in = database
 
     def _refuse(self, pool: PoolRef, error: LedgerError) -> None:
         """Say in the database that nothing is signed, and why: no round is cut or posted meanwhile."""
