@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -74,6 +74,13 @@ def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, s
     return ConsistencyProof(old_root, root, tuple(assemble_proof(path, hashes)))
 
 
+def extends(connection: sa.Connection, pool: PoolRef, size: int, frontier: bytes) -> bool:
+    """Returns whether the log has this right edge at this size, and so extends the log whose head that is."""
+    places = perfect_subtrees(size)
+    found = _find_hashes(connection, pool, places)
+    return b"".join(found.get(place, b"") for place in places) == frontier
+
+
 def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coordinate]) -> dict[Coordinate, bytes]:
     """Returns the hashes of perfect subtrees.
 
@@ -81,20 +88,25 @@ def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coord
         LedgerCorruptError: one that the log must have is missing.
     """
     wanted = set(places)
-    if not wanted:
+    found = _find_hashes(connection, pool, wanted)
+    if missing := wanted - found.keys():
+        first = min(missing)
+        raise LedgerCorruptError(f"pools/{pool.name}", f"lacks the hash at level {first.level}, place {first.index}")
+    return found
+
+
+def _find_hashes(connection: sa.Connection, pool: PoolRef, places: Collection[Coordinate]) -> dict[Coordinate, bytes]:
+    """Returns the hashes of those perfect subtrees that the log has."""
+    if not places:
         return {}
-    nodes = [place for place in wanted if place.level]
+    nodes = [place for place in places if place.level]
     values = {
         "pool_id": pool.pool_id,
-        "leaves": [place.index for place in wanted if not place.level],
+        "leaves": [place.index for place in places if not place.level],
         "levels": [place.level for place in nodes],
         "places": [place.index for place in nodes],
     }
     # Prepared and in binary, by the driver itself: reading text would take half of the time.
     cursor = driver_connection(connection).cursor(binary=True)
     rows = cast("list[tuple[int, int, bytes]]", cursor.execute(_HASHES, values, prepare=True).fetchall())
-    found = {Coordinate(level, place): node_hash for level, place, node_hash in rows}
-    if missing := wanted - found.keys():
-        first = min(missing)
-        raise LedgerCorruptError(f"pools/{pool.name}", f"lacks the hash at level {first.level}, place {first.index}")
-    return found
+    return {Coordinate(level, place): node_hash for level, place, node_hash in rows}

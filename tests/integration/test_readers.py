@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,16 +16,17 @@ from moiety import InvalidArgumentError, NotFoundError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
+from tests.support.books import wait_until
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
+from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
-from tests.support.standby import standby_of
+from tests.support.standby import own_postgres_folder, standby_of
 
 
 @pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def urls() -> Iterator[tuple[str, str]]:
     """A primary and its standby."""
-    folder = tmp_path_factory.mktemp("replicated")
-    with embedded_postgres(folder / "primary") as primary:
+    with own_postgres_folder() as folder, embedded_postgres(folder / "primary") as primary:
         upgrade(primary)
         with standby_of(primary, folder / "standby") as standby:
             yield primary, standby
@@ -71,6 +75,48 @@ def test_what_the_standby_lacks_is_read_from_the_primary(scene: Scene) -> None:
     assert chosen(scene, "registry") is not scene.deployment.running.parts.database
     scene.deployment.key("auditors/late")
     assert chosen(scene, "registry") is scene.deployment.running.parts.database
+    assert scene.deployment.running.parts.readers.warnings() == {}
+
+
+def test_a_standby_that_gets_more_while_a_call_begins_is_read(scene: Scene) -> None:
+    readers, found = scene.deployment.running.parts.readers, []
+    with ThreadPoolExecutor(1) as other:
+        under_way = other.submit(lambda: [scene.submit([event(200 + number)], f"c-{number}") for number in range(50)])
+        while not under_way.done():
+            found.append(chosen(scene, f"pools/{POOL}"))
+    assert any(each is not scene.deployment.running.parts.database for each in found)
+    assert readers.warnings() == {}
+
+
+def test_a_standby_on_another_history_is_not_read(own_folder: Path) -> None:
+    with ExitStack() as stack:
+        primary = stack.enter_context(embedded_postgres(own_folder / "primary"))
+        upgrade(primary)
+        standby = stack.enter_context(standby_of(primary, own_folder / "standby"))
+        clock = SteppedClock(START)
+        deployment = stack.enter_context(deployed(primary, clock, read_database_url=standby))
+        scene = open_scene(deployment)
+        wait_until(lambda: chosen(scene, f"pools/{POOL}") is not deployment.running.parts.database)
+        with psycopg.connect(standby, autocommit=True) as promoted:
+            promoted.execute("SELECT pg_promote()")
+        # What the other one was told stands there for what a primary loses when it is put back to an earlier time.
+        lost = stack.enter_context(deployed(standby, clock)).client("platforms/tunesmith")
+        lost.submit_events(POOL, [event(1)], "ngram", batch_id="lost")
+        lost.report_revenue(POOL, 50_000, "EUR", request_id="lost")
+
+        def read() -> tuple[list[str], dict[str, int]]:
+            with closing(Readers(deployment.running.parts.database, Database(standby, connections=2))) as readers:
+                assert readers.database_for(f"pools/{POOL}") is deployment.running.parts.database
+                assert "make the standby anew" in readers.warnings()["standby"]
+            return [batch.name for batch in scene.operator.list_batches(POOL)], scene.balances()
+
+        # It has more than the primary, then as much, then less.
+        assert read() == ([], {})
+        for number in range(4):
+            scene.submit([event(10 + number)], f"found-{number}")
+            names, balances = read()
+            assert (len(names), balances) == (number + 1, {})
+        assert "make the standby anew" in ask(deployment.running.http_address or "", "/readyz").text
 
 
 def test_names_of_no_pool_are_refused_as_before(scene: Scene) -> None:

@@ -212,7 +212,7 @@ class Watching:
         self._collector = DatabaseCollector(parts.database, parts.clock)
         # One for each: none waits for another.
         self._ready = _Once(lambda: readiness.problems(self._database))
-        self._warned = _Once(lambda: readiness.warnings(self._database))
+        self._warned = _Once(lambda: readiness.warnings(self._database) | parts.readers.warnings())
         self._metrics = _Once(lambda: rendered(self._collector))
         self.is_draining = False
 
