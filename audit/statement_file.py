@@ -7,14 +7,13 @@ checkpoint. Nothing in a file is verified before `audit.statement_check` has don
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ledger.errors import FormatError
-from ledger.log.canonical import canonical
+from ledger.log.canonical import canonical, parsed
 from ledger.log.text import decode_decimal, decode_hash, encode_base64
 from payout.dossiers import SALT_BYTES
 from payout.splits import SumNode
@@ -146,9 +145,9 @@ def canonical_json(data: bytes, subject: str) -> Any:
         FormatError: it is not JSON, or not in that form.
     """
     try:
-        document = json.loads(data.decode())
+        document = parsed(data)
         same = canonical(document) == data
-    except (ValueError, RecursionError):
+    except ValueError:
         raise FormatError(subject, "is not JSON in canonical form") from None
     if not same:
         raise FormatError(subject, "is not JSON in canonical form")

@@ -25,7 +25,7 @@ from ledger.journal import (
     paid_account,
     paying_account,
 )
-from ledger.log.leaves import Content, DecimalInt, Past, Sha256Hex
+from ledger.log.leaves import AmountMinor, Content, Past, Sha256Hex
 from ledger.payments import BookingKind, PoolBooking, parse_part, parse_pool_bookings
 
 
@@ -35,7 +35,7 @@ class Movement(SaltedContent):
     kind: ClassVar[Kind | None] = Kind.MONEY
 
     request_id: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from ledger.journal import (
     due_account,
     platform_account,
 )
-from ledger.log.leaves import Content, DecimalInt, Past, is_none
+from ledger.log.leaves import AmountMinor, Content, Past, is_none
 
 
 class Distribute(StrEnum):
@@ -150,12 +150,12 @@ class ReportContent(Content):
     platform: str
     request_id: str
     period: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     currency: str
     distribute: str
     payment_reference: str
     note: str
-    income_minor: DecimalInt | None = Field(default=None, exclude_if=is_none)
+    income_minor: AmountMinor | None = Field(default=None, exclude_if=is_none)
     """The income in the period that the platform declares, of which a tariff may take a share; None if it does not."""
 
     @property

@@ -42,6 +42,17 @@ def require_amount(amount_minor: int, field: str) -> int:
     return amount_minor
 
 
+def require_balance(amount_minor: int, field: str) -> int:
+    """Returns the amount, if an account may have it or lack it.
+
+    Raises:
+        InvalidInputError: it may not; the error names `field`.
+    """
+    if not -MAX_BALANCE_MINOR <= amount_minor <= MAX_BALANCE_MINOR:
+        raise InvalidInputError.of(field, f"must be within {MAX_BALANCE_MINOR:,} of zero")
+    return amount_minor
+
+
 def decimal_text(amount_minor: int, exponent: int) -> str:
     """Returns an amount in major units with all its decimals: `-0.05` for -5 and an exponent of 2."""
     sign, digits = "-" * (amount_minor < 0), str(abs(amount_minor)).rjust(exponent + 1, "0")

@@ -6,7 +6,6 @@ A body that holds what somebody is paid begins with a random salt, so that nobod
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -15,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ledger.acts.entries import Salt
 from ledger.errors import LedgerCorruptError
-from ledger.log.canonical import canonical
-from ledger.log.leaves import DecimalInt
+from ledger.log.canonical import canonical, parsed
+from ledger.log.leaves import AmountMinor
 from ledger.log.merkle import leaf_hash, root
 
 END_TO_END_DIGITS: Final = 7
@@ -31,7 +30,7 @@ class PoolAmount(_Part):
     """An amount of one pool."""
 
     pool: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
 
 
 class PlannedPayment(_Part):
@@ -69,7 +68,7 @@ class NotPaid(_Part):
     """A collective that is owed something and is not paid in a run."""
 
     collective: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     why: str
 
 
@@ -95,8 +94,8 @@ class PaidPart(_Part):
 
     end_to_end_id: str
     collective: str
-    amount_minor: DecimalInt
-    short_minor: DecimalInt
+    amount_minor: AmountMinor
+    short_minor: AmountMinor
 
 
 class PoolPart(_Part):
@@ -143,7 +142,7 @@ class Booking(_Part):
     """
 
     kind: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     end_to_end_id: str
     subject: str
     day: str
@@ -172,8 +171,8 @@ class PoolBooking(_Part):
     kind: str
     subject: str
     end_to_end_id: str
-    amount_minor: DecimalInt
-    cost_minor: DecimalInt
+    amount_minor: AmountMinor
+    cost_minor: AmountMinor
     day: str
     reason: str
 
@@ -239,8 +238,8 @@ def parse_pool_bookings(body: bytes) -> PoolBookings:
 
 def _parse(kind: type[B], body: bytes) -> B:
     try:
-        found = kind.model_validate(json.loads(body))
-    except (ValueError, RecursionError):
+        found = kind.model_validate(parsed(body))
+    except ValueError:
         raise LedgerCorruptError(f"a body of {kind.__name__}", "is not one") from None
     if render(found) != body:
         raise LedgerCorruptError(f"a body of {kind.__name__}", "is not in canonical form")

@@ -11,7 +11,6 @@ wait in their place.
 from __future__ import annotations
 
 import hmac
-import json
 import re
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -35,9 +34,11 @@ from ledger.journal import (
     owing_account,
     owner_of,
 )
-from ledger.log.canonical import canonical
-from ledger.log.leaves import DecimalInt, Past, Sha256Hex
+from ledger.log.canonical import canonical, parsed
+from ledger.log.leaves import AmountMinor, Past, Sha256Hex
 from ledger.log.merkle import leaf_hash, root
+from ledger.log.text import parse_integer
+from ledger.money import require_balance
 from ledger.registry import PPM, CollectiveStatus
 from payout.apportionment import apportion
 from payout.rounds import Line
@@ -118,7 +119,7 @@ class AdjustmentContent(SaltedContent):
 
     request_id: str
     round: int
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     lines_sha256: Sha256Hex
     lines: int
     lines_root: Sha256Hex
@@ -150,11 +151,11 @@ def parse_adjusted(body: bytes) -> AdjustedLines:
         LedgerCorruptError: it is not canonical, or its lines do not differ, or do not balance.
     """
     try:
-        document = json.loads(body)
+        document = parsed(body)
         found = AdjustedLines(document["salt"], [_line(line) for line in document["lines"]])
         kinds = {line.account.partition("/")[0] for line in found.lines}
         sound = bool(_SALT.fullmatch(found.salt)) and kinds <= _KINDS and found.render() == body
-    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError):
         raise LedgerCorruptError("adjustment", "is not one") from None
     names = [line.account for line in found.lines]
     if not sound or names != sorted(set(names), key=str.encode):
@@ -172,9 +173,9 @@ def parse_line(document: bytes) -> Adjusted:
         LedgerCorruptError: it is not one, or not in canonical form.
     """
     try:
-        found = _line(json.loads(document))
+        found = _line(parsed(document))
         sound = found.document() == document
-    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError):
         raise LedgerCorruptError("adjustment", "has a line that is not one") from None
     if not sound:
         raise LedgerCorruptError("adjustment", "has a line that is not canonical")
@@ -183,7 +184,8 @@ def parse_line(document: bytes) -> Adjusted:
 
 def _line(document: Any) -> Adjusted:
     owner_of(document["account"])
-    return Adjusted(document["account"], int(document["old_minor"]), int(document["new_minor"]))
+    old, new = (require_balance(parse_integer(document[name]), name) for name in ("old_minor", "new_minor"))
+    return Adjusted(document["account"], old, new)
 
 
 def amount_due(lines: Iterable[Adjusted]) -> int:

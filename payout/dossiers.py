@@ -10,7 +10,6 @@ Dossiers are derived from the round's statement, weights and registry, and never
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,9 +19,10 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.canonical import canonical
-from ledger.log.leaves import DecimalInt
+from ledger.log.canonical import canonical, parsed
+from ledger.log.leaves import AmountMinor, DecimalInt
 from ledger.log.merkle import leaf_hash
+from ledger.log.text import parse_integer
 from ledger.registry import Collective, CollectiveStatus
 from payout.amounts import Proportions, proportions
 from payout.entries import RoundContent
@@ -35,7 +35,10 @@ SALT_BYTES: Final = 32
 
 
 def _fraction(value: object) -> object:
-    return Fraction(value) if isinstance(value, str) and "/" in value else value
+    if not isinstance(value, str):
+        return value
+    above, _, below = value.partition("/")
+    return Fraction(parse_integer(above), parse_integer(below))
 
 
 def fraction_text(value: Fraction) -> str:
@@ -61,9 +64,9 @@ class DossierLine(_Part):
     deficit_before: DecimalInt
     weight: DecimalInt
     deficit_after: DecimalInt
-    attributed_minor: DecimalInt
-    commons_minor: DecimalInt
-    amount_minor: DecimalInt
+    attributed_minor: AmountMinor
+    commons_minor: AmountMinor
+    amount_minor: AmountMinor
     attributed_before_nano: int
     attributed_after_nano: int
     commons_before_nano: int
@@ -93,8 +96,8 @@ class DossierTotals(_Part):
 
     round: int
     lines: int
-    pot_minor: DecimalInt
-    fee_minor: DecimalInt
+    pot_minor: AmountMinor
+    fee_minor: AmountMinor
     weight: DecimalInt
     weight_unattributed: DecimalInt
     attributed_k: FractionText | None
@@ -130,9 +133,9 @@ class Dossier(_Part):
             LedgerCorruptError: it is not one, or not in canonical form.
         """
         try:
-            dossier = cls.model_validate(json.loads(document))
+            dossier = cls.model_validate(parsed(document))
             spelled = canonical(dossier.model_dump(mode="json"))
-        except (ValueError, RecursionError, ZeroDivisionError) as error:
+        except (ValueError, ZeroDivisionError) as error:
             raise LedgerCorruptError("dossier", str(error)) from None
         if spelled != document:
             raise LedgerCorruptError("dossier", "is not in canonical form")

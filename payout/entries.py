@@ -23,6 +23,7 @@ from ledger.journal import (
     held_account,
 )
 from ledger.log.leaves import (
+    AmountMinor,
     Content,
     DecimalInt,
     Past,
@@ -155,13 +156,13 @@ class RoundContent(ActContent):
     weight: DecimalInt
     weight_unattributed: DecimalInt
     deficit_unattributed: DecimalInt
-    pot_minor: DecimalInt
-    fee_minor: DecimalInt
-    attributed_minor: DecimalInt
-    commons_minor: DecimalInt
-    commons_kept_minor: DecimalInt
-    carried_minor: DecimalInt
-    rounding_minor: DecimalInt
+    pot_minor: AmountMinor
+    fee_minor: AmountMinor
+    attributed_minor: AmountMinor
+    commons_minor: AmountMinor
+    commons_kept_minor: AmountMinor
+    carried_minor: AmountMinor
+    rounding_minor: AmountMinor
     kept_after_nano: int
     request_id: str
     fire_times: FireTimes | None
@@ -172,7 +173,7 @@ class RoundContent(ActContent):
     late_events: int = Field(default=0, exclude_if=is_zero)
     """Its usage of months before the period."""
     late_retracted: int = Field(default=0, exclude_if=is_zero)
-    late_minor: DecimalInt = Field(default=0, exclude_if=is_zero)
+    late_minor: AmountMinor = Field(default=0, exclude_if=is_zero)
     """Its pot as far as it is of earlier periods: money that came late, or was carried over."""
     waived: list[str] = Field(default=[], exclude_if=lambda names: not names)
     """The platforms whose reports for the period are missing or not received, and were waived."""
@@ -214,7 +215,7 @@ class PostingContent(Content):
 
     round: int
     transfer_count: int
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     set_aside: list[str] = Field(default=[], exclude_if=lambda names: not names)
     """The collectives, by id, whose objections were set aside: what they get is held as disputed."""
     review_began_sha256: str = Field(default="", exclude_if=is_empty)

@@ -8,7 +8,6 @@ path shows the sums of the branches beside it, as far down as one neighbour's li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,8 +16,9 @@ from typing import Any, ClassVar, Final
 from ledger.acts.controls import Kind
 from ledger.acts.entries import COLLECTIVES, SaltedContent
 from ledger.errors import InvalidInputError, ProofError
-from ledger.log.canonical import canonical
-from ledger.log.leaves import DecimalInt, Sha256Hex
+from ledger.log.canonical import canonical, parsed
+from ledger.log.leaves import AmountMinor, Sha256Hex
+from ledger.log.text import parse_integer
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.registry import require_range, require_text
 
@@ -38,7 +38,7 @@ class SplitContent(SaltedContent):
     round_hash: Sha256Hex
     """The leaf hash of the round's entry."""
     collective: str
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     lines: int
     split_root: Sha256Hex
     rule: str
@@ -181,8 +181,8 @@ def parse_line(document: bytes) -> tuple[str, int]:
         ProofError: it is not a line.
     """
     try:
-        said = json.loads(document)
-        member, amount = said["member"], int(said["amount_minor"])
+        said = parsed(document)
+        member, amount = said["member"], parse_integer(said["amount_minor"])
     except (KeyError, TypeError, ValueError):
         raise ProofError("the line is not one") from None
     if not isinstance(member, str) or amount < 0 or SplitLine(member, amount, b"").document() != document:

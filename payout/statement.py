@@ -12,6 +12,8 @@ from operator import lt
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.text import MAX_DIGITS
+from ledger.money import require_balance
 from ledger.registry import NANO, Collective, CollectiveStatus, require_resource_id
 from payout.amounts import Carried
 from payout.rounds import Deficits, Line
@@ -60,7 +62,8 @@ def parse_statement(statement: bytes) -> list[Line]:
     """
     names, statuses, *written = _columns(statement, STATEMENT_COLUMNS, "statement")
     try:
-        figures = [*map(_integers, written[:3]), *map(_naturals, written[3:9]), *map(_fractions, written[9:])]
+        figures = [*map(_integers, written[:3]), *map(_naturals, written[3:6]), *map(_amounts, written[6:9])]
+        figures += map(_fractions, written[9:])
         columns = [_ids(names), _statuses(statuses), *figures]
     except (ValueError, InvalidInputError) as error:
         raise LedgerCorruptError("statement", str(error)) from None
@@ -209,6 +212,12 @@ def _naturals(column: tuple[str, ...]) -> list[int]:
     return values
 
 
+def _amounts(column: tuple[str, ...]) -> list[int]:
+    values = _naturals(column)
+    require_balance(max(values, default=0), "an amount")
+    return values
+
+
 def _fractions(column: tuple[str, ...]) -> list[int]:
     values = _naturals(column)
     if max(values, default=0) >= NANO:
@@ -235,4 +244,6 @@ def _columns(content: bytes, columns: Sequence[str], subject: str) -> list[tuple
         raise LedgerCorruptError(subject, f"does not have the columns {','.join(columns)}")
     # All fields by one split: a list for each line takes twice as long.
     fields = ",".join(rows).split(",") if rows else []
+    if max(map(len, rows), default=0) > MAX_DIGITS and max(map(len, fields)) > MAX_DIGITS:
+        raise LedgerCorruptError(subject, f"has a field of more than {MAX_DIGITS:,} characters")
     return [tuple(fields[place :: len(columns)]) for place in range(len(columns))]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger.acts.controls import ONE, TWO, Controls, Kind
-from ledger.log.leaves import Content, DecimalInt, Sha256Hex, is_body_field, is_empty, is_none, is_zero
+from ledger.log.leaves import AmountMinor, Content, Sha256Hex, is_body_field, is_empty, is_none, is_zero
 
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -385,7 +385,7 @@ class BankAccountContent(ActContent):
     currency: str
     pools: list[str]
     """The pools whose money it holds, sorted; none is another account's."""
-    opening_minor: DecimalInt
+    opening_minor: AmountMinor
     details_hash: Sha256Hex
 
     @property
@@ -408,7 +408,7 @@ class PayRunContent(ActContent):
     currency: str
     day: str
     payments: int
-    amount_minor: DecimalInt
+    amount_minor: AmountMinor
     plan_sha256: Sha256Hex
 
     @property
@@ -432,8 +432,8 @@ class BankFileContent(ActContent):
     message_id: str
     file_hash: Sha256Hex
     day: str
-    opening_minor: DecimalInt | None
-    closing_minor: DecimalInt | None
+    opening_minor: AmountMinor | None
+    closing_minor: AmountMinor | None
     bookings_sha256: Sha256Hex
 
     @property

@@ -1,14 +1,23 @@
-"""JSON in the canonical form of RFC 8785, which is what is hashed."""
+"""JSON in the canonical form of RFC 8785, which is what is hashed.
+
+Whatever is read here may be anybody's: it is nested `MAX_DEPTH` deep at most, and what is deeper is refused before it
+is parsed, so that no parser's own limit decides what is JSON.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from itertools import accumulate
 from typing import Any, Final
 
 import rfc8785
 
+MAX_DEPTH: Final = 100
+"""How many objects and lists JSON may have open at a time, the outermost included. The service writes about ten."""
+
 _EXACT: Final = 2**53
-"""Integers below it are spelled alike everywhere; RFC 8785 has no others."""
+"""Integers below it are spelled alike everywhere. From it on RFC 8785 has only those that are doubles."""
 
 _spell: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
 
@@ -20,7 +29,7 @@ def canonical(value: Any) -> bytes:
     times as fast; replaying a log spells each of its entries again.
 
     Raises:
-        ValueError: RFC 8785 has no form for it, such as an integer of 2^53.
+        ValueError: RFC 8785 has no form for it, such as an integer of 2^53. (As a float it has one.)
     """
     if _is_plain(value):
         spelled = _spell(value)
@@ -38,15 +47,44 @@ class _UnusualError(Exception):
     """A number that is no exact integer."""
 
 
+def parsed(text: bytes) -> Any:
+    """Returns what JSON says; a number is an integer below 2^53 or else the nearest double, as RFC 8785 has it.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, or nested more than `MAX_DEPTH` deep.
+    """
+    return parsed_plainly(text)[0]
+
+
 def parsed_plainly(text: bytes) -> tuple[Any, bool]:
-    """Returns what JSON says, and whether `plainly` spells that. Raises what `json.loads` does."""
-    # A zero would tell that the text is UTF-16 or UTF-32.
-    if text.startswith(b"{") and text.isascii() and text[1:2] != b"\0":
+    """Returns what JSON says, and whether `plainly` spells that. Raises what `parsed` does."""
+    require_shallow(text)
+    if text.startswith(b"{") and text.isascii():
         try:
             return _plain(text.decode()), True
         except _UnusualError:
             pass
-    return json.loads(text), False
+    return _any(text.decode()), False
+
+
+def require_shallow(text: bytes) -> None:
+    """Check that JSON is not nested more than `MAX_DEPTH` deep.
+
+    Raises:
+        ValueError: it is.
+    """
+    # Almost nothing has so many brackets in all, and counting them takes a microsecond.
+    if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
+        return
+    steps = _STRING.sub(b"", text).translate(_STEPS, _NO_BRACKETS)
+    if max(accumulate(step - 1 for step in steps), default=0) > MAX_DEPTH:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""A string, or what begins like one: the closing quote is optional, so that a missing one costs one pass."""
+_STEPS: Final = bytes.maketrans(b"{[}]", b"\2\2\0\0")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
 
 def _exact(digits: str) -> int:
@@ -59,6 +97,15 @@ def _unusual(_: str) -> float:
     raise _UnusualError
 
 
+def _nearest(digits: str) -> int | float:
+    if len(digits) <= len(str(-_EXACT)):
+        exact = int(digits)
+        if -_EXACT < exact < _EXACT:
+            return exact
+    return float(digits)
+
+
+_any: Final = json.JSONDecoder(parse_int=_nearest).decode
 _plain: Final = json.JSONDecoder(parse_int=_exact, parse_float=_unusual, parse_constant=_unusual).decode
 
 

@@ -6,36 +6,39 @@ next to what they are about: in `ledger.entries`, `ledger.income`, `ledger.usage
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
-from ledger.log.canonical import canonical, parsed_plainly, plainly
+from ledger.log.canonical import canonical, parsed, parsed_plainly, plainly, require_shallow
 from ledger.log.merkle import leaf_hash
+from ledger.log.text import parse_integer
+from ledger.money import MAX_BALANCE_MINOR
 
 MAX_ENTRY_BYTES: Final = 65_535
 """C2SP tlog-tiles stores entries with a 16-bit length."""
 
-_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
-
 
 def _decimal(value: object) -> int:
+    if isinstance(value, str):
+        return parse_integer(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        return int(value)
     raise ValueError("must be an integer in plain decimal")
 
 
 DecimalInt = Annotated[int, BeforeValidator(_decimal), PlainSerializer(str, return_type=str)]
 """An integer whose range passes 2^53: always a decimal string in JSON, so that its type never depends on its size."""
+
+AmountMinor = Annotated[DecimalInt, Field(ge=-MAX_BALANCE_MINOR, le=MAX_BALANCE_MINOR)]
+"""An amount, or a sum of amounts, in minor units. It has this one range wherever it is read: what an account may have.
+"""
 
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hexadecimal."""
@@ -170,9 +173,10 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     """Returns the leaf's entry in RFC 8785 form, with its hash.
 
     Raises:
-        ValueError: the entry exceeds MAX_ENTRY_BYTES: callers limit every free text much earlier.
+        ValueError: the entry exceeds MAX_ENTRY_BYTES, or is nested too deep: callers limit both much earlier.
     """
     entry = canonical(_document(leaf))
+    require_shallow(entry)
     if len(entry) > MAX_ENTRY_BYTES:
         raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
     return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
@@ -221,8 +225,8 @@ _NAMED: Final = frozenset(_ENVELOPE)
 def time_of(entry: bytes) -> datetime | None:
     """Returns an entry's time, whatever its type; None if it has none."""
     try:
-        return _time(json.loads(entry)["time"])
-    except (KeyError, TypeError, ValueError, RecursionError):
+        return _time(parsed(entry)["time"])
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -234,8 +238,8 @@ def _decode_json(entry: bytes) -> tuple[dict[str, Any], bool]:
     """Returns what an entry says, and whether `plainly` spells that."""
     try:
         document, is_plain = parsed_plainly(entry)
-    except (ValueError, RecursionError):
-        raise LedgerCorruptError("a log entry", "is not JSON") from None
+    except ValueError as error:
+        raise LedgerCorruptError("a log entry", f"is not JSON: {error}") from None
     if not isinstance(document, dict) or not document.keys() >= _NAMED:
         raise LedgerCorruptError("a log entry", "lacks type, pool, index or time")
     return document, is_plain

@@ -13,7 +13,12 @@ from ledger.log.merkle import HASH_BYTES
 MAX_SIZE: Final = 2**63 - 1
 """The largest size, index or timestamp: what a signed 64-bit integer holds."""
 
+MAX_DIGITS: Final = 4_300
+"""Decimal digits of the longest integer that is read: a weight has a hundred. Without a most, one takes quadratic time.
+"""
+
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_INTEGER: Final = re.compile(rf"0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
 
 
 def encode_base64(data: bytes) -> str:
@@ -56,6 +61,17 @@ def decode_decimal(text: str, subject: str) -> int:
     """
     if not _DECIMAL.fullmatch(text) or int(text) > MAX_SIZE:
         raise FormatError(subject, f"must be a decimal from 0 to {MAX_SIZE} without leading zeros, got {text[:40]!r}")
+    return int(text)
+
+
+def parse_integer(text: str) -> int:
+    """Reads an integer in plain decimal, of at most `MAX_DIGITS` digits.
+
+    Raises:
+        ValueError: the text is anything else.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"must be an integer in plain decimal of at most {MAX_DIGITS:,} digits, got {text[:40]!r}")
     return int(text)
 
 

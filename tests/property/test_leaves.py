@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC
+from typing import Any
 
 import pytest
 import rfc8785
@@ -20,7 +21,7 @@ from ledger.entries import (
 )
 from ledger.errors import LedgerCorruptError
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
-from ledger.log import leaves as log_leaves
+from ledger.log import canonical
 from ledger.log.leaves import (
     Content,
     Leaf,
@@ -197,11 +198,15 @@ def decoded(entry: bytes) -> object:
         return str(error)
 
 
+def never_plain(_: str) -> Any:
+    raise canonical._UnusualError
+
+
 @settings(max_examples=300)
 @given(almost_entries())
 def test_entries_of_plain_values_are_read_as_all_others_are(entry: bytes) -> None:
     """Rule: an entry has one spelling; what reads the usual ones faster takes no other, and says the same of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_leaves, "parsed_plainly", lambda text: (json.loads(text), False))
+        patch.setattr(canonical, "_plain", never_plain)
         expected = decoded(entry)
     assert decoded(entry) == expected

@@ -9,7 +9,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import C, Content, DecimalInt, T
+from ledger.log.leaves import AmountMinor, C, Content, T
+from ledger.money import MAX_BALANCE_MINOR
 from ledger.usage.entries import ModeTotals, encode_positions
 from payout.entries import CONTENTS, FireTimes
 from payout.policy import (
@@ -47,6 +48,7 @@ SAFE: Final = 2**53 - 1
 texts = st.text(max_size=20)
 counts = st.integers(-SAFE, SAFE)
 decimals = st.integers() | st.integers(-(2**200), 2**200)
+amounts = st.integers(-MAX_BALANCE_MINOR, MAX_BALANCE_MINOR)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 totals = st.builds(ModeTotals, events=counts, attributed=decimals, unattributed=decimals)
 policies = st.builds(
@@ -74,7 +76,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     int: counts,
     str | None: st.none() | texts,
     int | None: st.none() | counts,
-    DecimalInt | None: st.none() | decimals,
+    AmountMinor | None: st.none() | amounts,
     bool: st.booleans(),
     list[int]: st.lists(st.integers(0, 20), max_size=3),
     list[str]: st.lists(texts, max_size=3),
@@ -104,7 +106,7 @@ def contents_of(kind: type[Content]) -> st.SearchStrategy[Content]:
 def values_of(kind: type[Content], name: str) -> st.SearchStrategy[Any]:
     """Any value of a field."""
     if name in DECIMALS:
-        return decimals
+        return amounts if name.endswith("_minor") else decimals
     if name == "batch_leaf":
         return counts | st.integers(-1, 20)
     if name == "positions":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any, Final
@@ -626,13 +627,54 @@ def test_an_amount_that_is_not_in_plain_decimal_is_refused(text: str) -> None:
     refused(rewritten(POOL[1], policy={**json.loads(POOL[1])["policy"], "cap_minor": text}))
 
 
-def test_an_amount_may_be_of_any_size_and_sign_but_not_of_any_length() -> None:
-    for amount in (0, -1, 2**53, 2**64, -(10**100)):
+def test_an_amount_is_what_an_account_may_have_or_lack() -> None:
+    for amount in (0, -1, 2**53, 2**63 - 1, 1 - 2**63):
         entry = rewritten(POSTING[1], amount_minor=str(amount))
         content = decode(entry, CONTENTS).content
         assert isinstance(content, PostingContent)
         assert content.amount_minor == amount
-    refused(rewritten(POSTING[1], amount_minor="9" * 5000))
+    for amount in (2**63, -(2**63), 10**4299):
+        refused(rewritten(POSTING[1], amount_minor=str(amount)))
+
+
+def test_a_weight_may_be_of_any_size_and_has_at_most_4300_digits() -> None:
+    for weight in (2**64, 10**4299, -(10**4299)):
+        entry = rewritten(ROUND[1], weight=str(weight))
+        assert decode(entry, CONTENTS).content.weight == weight
+    for digits in ("1" * 4301, "-" + "1" * 4301):
+        assert "4,300 digits" in refused(rewritten(ROUND[1], weight=digits)).detail
+
+
+def test_the_most_digits_do_not_depend_on_how_python_was_started() -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        refused(rewritten(ROUND[1], weight="1" * 4301))
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+def nested(depth: int) -> Any:
+    return 0 if depth == 0 else [nested(depth - 1)]
+
+
+def test_an_entry_is_nested_at_most_100_deep() -> None:
+    """The entry is the first level, and `content` the second."""
+    said = ProposalContent(
+        effect="policy.v1", content={"x": nested(98)}, rests_on={}, reason='[{"[', by="o", by_key="k"
+    )
+    leaf = Leaf("folk", 7, datetime(2026, 1, 2, tzinfo=UTC), said)
+    assert decode(encode(leaf).entry, CONTENTS) == leaf
+    deeper = said.model_copy(update={"content": {"x": nested(99)}})
+    with pytest.raises(ValueError, match="100 deep"):
+        encode(Leaf("folk", 7, datetime(2026, 1, 2, tzinfo=UTC), deeper))
+    refused(encode(leaf).entry.replace(b"[0]", b"[[0]]"))
+    for entry in (
+        b"[" * 60_000,
+        b'{"a":' * 5_000,
+        b'"' + b'\\"' * 30_000,
+    ):
+        refused(entry)
 
 
 def test_an_amount_as_a_number_is_refused_even_where_it_would_fit() -> None:
