@@ -261,12 +261,12 @@ def _signed_checkpoint(files: Files, path: str, trust: Trust, report: Report) ->
 
 def _tell_changes(files: Files, path: str, trust: Trust, named: Named, asked: Asked, report: Report) -> None:
     """Check that the registry's log has the changes that led to the key that signs it, and say which there were."""
-    place = trust.keys.signer(files.read(path, bytes_max=MAX_NOTE_BYTES))
+    place, logged = trust.keys.signer(files.read(path, bytes_max=MAX_NOTE_BYTES)), set(named.changes)
     if path != CHECKPOINT and trust.keys.signer(files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)) > place:
         key, expected = str(trust.keys.keys[place]), "the key that signed the pool's log, or a later one"
         report.note(Finding(Where(file=path), "signature", f"one by {key}", expected, Step.SIGNATURES))
     for number, change in enumerate(trust.keys.changes[:place]):
-        if change not in named.changes:
+        if change not in logged:
             expected = f"a leaf of the registry's log that names {change.new}"
             report.note(Finding(Where(file=path), "keychange.v1", "none", expected, Step.SIGNATURES))
         said = f"the signing key {change.old.key_id.hex()} was replaced by {change.new.key_id.hex()} ({change.reason})"
@@ -329,8 +329,14 @@ class _EntryPass:
     """What each leaf of the registry names, unless those before it do: its bodies come before the pool's files."""
     _names: set[bytes] = field(default_factory=set)
     """All of them, in hexadecimal."""
+    _older_at: dict[int, list[tuple[str, Checkpoint]]] = field(default_factory=dict)
+    """By size: changes of the key may have left many."""
     doubt: Finding | None = None
     """The first hash in a tile that does not match the entries; the root tells which of the two is wrong."""
+
+    def __post_init__(self) -> None:
+        for name, older in self.older:
+            self._older_at.setdefault(older.size, []).append((name, older))
 
     def run(self) -> Generator[Progress, None, list[RoundPlace]]:
         of_registry = self.log.pool == REGISTRY_LOG
@@ -375,15 +381,14 @@ class _EntryPass:
         self._hold_against_older()
 
     def _hold_against_older(self) -> None:
-        for name, older in self.older:
-            if older.size == self.builder.frontier.size:
-                root = self.builder.frontier.root()
-                if root != older.root:
-                    where = Where(file=name)
-                    figure = f"root at {older.size}"
-                    self.report.note(Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY))
-                counted = "older registry checkpoints" if _log_of(self.log) else "older checkpoints"
-                self.report.count(Step.CONSISTENCY, counted)
+        for name, older in self._older_at.get(self.builder.frontier.size, ()):
+            root = self.builder.frontier.root()
+            if root != older.root:
+                where = Where(file=name)
+                figure = f"root at {older.size}"
+                self.report.note(Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY))
+            counted = "older registry checkpoints" if _log_of(self.log) else "older checkpoints"
+            self.report.count(Step.CONSISTENCY, counted)
 
     def _comes_next(self, path: str) -> None:
         if self.order is not None:

@@ -23,6 +23,12 @@ from ledger.log.text import decode_decimal, decode_hash, decode_utf8, encode_bas
 _SUFFIX: Final = "/key-change"
 """What the first line of the text ends in: no log's origin does, so that no checkpoint can be taken for a change."""
 
+MAX_CHANGES: Final = 1_000
+"""Changes of a deployment's key that are read: one a day for three years. All are read before any signature holds."""
+
+MAX_LISTED_BYTES: Final = 2**24
+"""Bytes of the lists of logs of all changes together that are read then: those of ten changes with 15,000 pools."""
+
 _LINES: Final = 5
 
 _SUBJECT: Final = "key change"
@@ -206,27 +212,28 @@ class LogKeys:
         Raises:
             FormatError: the changes are not one chain that `key` is part of.
         """
-        keys, chain, rest = [key], list[KeyChange](), list(changes)
         deployment = (split_origin(key.name) or (key.name, ""))[0]
         if any(change.old.name != deployment for change in changes):
             raise FormatError(_SUBJECT, f"is not of {deployment}")
-        trusted = 0
-        while rest:
-            before = next((each for each in rest if each.new.public_key == keys[0].public_key), None)
-            after = next((each for each in rest if each.old.public_key == keys[-1].public_key), None)
-            if before is not None:
-                keys.insert(0, VerifierKey(key.name, before.old.public_key))
-                chain.insert(0, before)
-                trusted += 1
-            elif after is not None:
-                keys.append(VerifierKey(key.name, after.new.public_key))
-                chain.append(after)
-            else:
-                raise FormatError("key change", "is not of this key, nor of one that came before or after it")
-            rest.remove(before or after or rest[0])
-        if len({each.public_key for each in keys}) < len(keys):
-            raise FormatError("key change", "brings back a key that was replaced")
-        return cls(tuple(keys), tuple(chain), trusted)
+        by_new = {change.new.public_key: change for change in changes}
+        by_old = {change.old.public_key: change for change in changes}
+        earlier, later, end = list[KeyChange](), list[KeyChange](), key.public_key
+        while (change := by_new.pop(end, None)) is not None:
+            earlier.append(change)
+            end = change.old.public_key
+        end = key.public_key
+        while (change := by_old.pop(end, None)) is not None:
+            later.append(change)
+            end = change.new.public_key
+        chain = [*reversed(earlier), *later]
+        if len(chain) < len(changes):
+            raise FormatError(_SUBJECT, "is not of this key, nor of one that came before or after it")
+        public = [*(change.old.public_key for change in chain[: len(earlier)]), key.public_key]
+        public += [change.new.public_key for change in later]
+        if len(set(public)) < len(public):
+            raise FormatError(_SUBJECT, "brings back a key that was replaced")
+        keys = tuple(VerifierKey(key.name, each) for each in public)
+        return cls(keys, tuple(chain), len(earlier))
 
     def signer(self, note: bytes) -> int:
         """Returns the place of the key that signs a note, by what the note says; the newest if none does."""

@@ -6,7 +6,7 @@ A policy is a file that people write and share. Names have a meaning only within
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ledger.errors import FormatError, SignatureError
@@ -146,6 +146,10 @@ class _Reading:
     groups: dict[str, Group]
     logs: dict[bytes, VerifierKey]
     quorum: str | None = None
+    keys: set[bytes] = field(default_factory=set)
+    """The witnesses' public ones."""
+    grouped: set[str] = field(default_factory=set)
+    """Members of groups."""
 
     def take(self, items: list[str]) -> None:
         match items:
@@ -154,8 +158,9 @@ class _Reading:
             case ["witness", name, vkey] | ["witness", name, vkey, _]:
                 self._name(name)
                 key = _witness(VerifierKey.parse(vkey))
-                if any(key.public_key == known.public_key for known in self.witnesses.values()):
+                if key.public_key in self.keys:
                     raise FormatError("", f"{name} has the key of another witness")
+                self.keys.add(key.public_key)
                 self.witnesses[name] = key
             case ["group", name, threshold, *members] if members:
                 self._name(name)
@@ -183,11 +188,10 @@ class _Reading:
         return name
 
     def _group(self, threshold: str, members: list[str]) -> Group:
-        used = {member for group in self.groups.values() for member in group.members}
         for member in members:
-            if self._known(member) in used:
+            if self._known(member) in self.grouped:
                 raise FormatError("", f"{member[:80]!r} is already in a group")
-            used.add(member)
+            self.grouped.add(member)
         if threshold in ("any", "all"):
             return Group(1 if threshold == "any" else len(members), tuple(members))
         if not (threshold.isascii() and threshold.isdecimal() and len(threshold) <= _MAX_DIGITS):
