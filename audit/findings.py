@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from audit.steps import Step
-from ledger.errors import FormatError, NotFoundError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import ARCHIVE, JOURNAL, digest_at
 
 
@@ -54,6 +54,11 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.figure}: expected {self.expected}, got {self.claimed}"
+
+
+UNSOUND: Final = (ArithmeticError, LookupError, ValueError, RecursionError, InvalidInputError, LedgerCorruptError)
+"""What an entry can make raise that is canonical and says what the service never would: a rate above one, a time after
+which there is no date, a number that no text has. Whoever takes in an entry makes a finding of it, at its leaf."""
 
 
 class FoundError(Exception):

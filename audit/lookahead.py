@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from audit.batch_check import WeighedBatch
 from audit.declared import Declared
-from audit.findings import FoundError
+from audit.findings import UNSOUND, FoundError
 from audit.pool_fold import PoolFold
 from audit.weighing import BatchTotals
-from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.usage.entries import UsageContent
 
@@ -66,7 +66,7 @@ class Lookahead:
                 begun = self._begin(leaf.index, content)
                 if begun is not None:
                     self._fold.begun[leaf.index] = begun
-        except (FoundError, InvalidInputError, LedgerCorruptError, ValueError):
+        except (FoundError, *UNSOUND):
             self._begin = None
             return None
         return leaf

@@ -43,8 +43,8 @@ _SIGNS: Final = {
     BookingKind.RECEIVED: 1, BookingKind.UNMATCHED: 1, BookingKind.UNKNOWN: 1,
 }  # fmt: skip
 
-Body = Callable[[str], bytes]
-"""Gives the body of a digest, checked."""
+Body = Callable[[str, str], bytes]
+"""Gives the body that a field names by a digest, checked."""
 
 
 @dataclass(slots=True)
@@ -84,17 +84,18 @@ class PaymentsFold:
             case BankAccountContent() as content:
                 self._account(content, here)
             case PayRunContent() as content:
-                plan = parse_plan(body(content.plan_sha256))
+                plan = parse_plan(body("plan_sha256", content.plan_sha256))
                 self._run(leaf, content, plan, here)
                 self.runs[content.pay_run] = (leaf.index, content, plan)
             case BankFileContent() as content:
-                bookings = parse_bookings(body(content.bookings_sha256))
+                bookings = parse_bookings(body("bookings_sha256", content.bookings_sha256))
                 self._file(content, bookings, here)
                 self.files[leaf.index] = (content, bookings)
                 if content.is_statement:
                     self._book(leaf.index, content.bank_account, bookings)
             case BankMatchContent() as content:
-                self._match(leaf.index, content, parse_bookings(body(content.bookings_sha256)), here)
+                bookings = parse_bookings(body("bookings_sha256", content.bookings_sha256))
+                self._match(leaf.index, content, bookings, here)
 
     def _book(self, leaf_index: int, bank_account: str, bookings: Bookings) -> None:
         changed = lines_of_file(leaf_index, bookings, self.lines.get(bank_account, {}))

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from itertools import zip_longest
@@ -21,22 +21,23 @@ from audit.acts_fold import ActsFold, RegistryOfPool
 from audit.admitted import Admitted
 from audit.batch_check import Weigh, WeighedBatch, accepted_batch, mask_of, positions_of, weigh_by
 from audit.declared import Declared
-from audit.findings import Finding, FoundError, at, noting, raise_finding
+from audit.findings import UNSOUND, Finding, FoundError, at, noting, raise_finding
 from audit.income_fold import IncomeFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body, found_body
-from audit.reviews import Reviews
+from audit.reviews import Reviews, review_said
 from audit.scheduled import Scheduled
 from audit.steps import Step
 from audit.weighing import BatchTotals, CollectiveNumbers, Weighing, keyed, totals_of
 from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
-from ledger.entries import BookingContent, PayingContent
-from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.income import ReversalContent
+from ledger.entries import BookingContent, Movement, PayingContent
+from ledger.errors import LedgerCorruptError
+from ledger.income import ReportContent, ReversalContent
 from ledger.journal import AWAITING_REVENUE, REVENUE, Transfer, collective_account, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
+from ledger.money import require_amount
 from ledger.payments import BookingKind, parse_part, parse_pool_bookings, pool_bookings, pool_part
 from ledger.registry import PPM, require_range
 from ledger.usage.entries import (
@@ -58,7 +59,7 @@ from payout.entries import (
     PostingContent,
     RoundContent,
 )
-from payout.objections import AnswerContent, ObjectionContent
+from payout.objections import AnswerContent, ObjectionContent, review_runs
 from payout.periods import Books, period_end
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits, Line
@@ -228,8 +229,7 @@ class PoolFold:
         self.hashes += encoded.hash
         try:
             self._take_in(leaf, weigh_from)
-        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
-            # An entry can be canonical and still have values that the service would never write: a rate above one.
+        except UNSOUND as error:
             raise at(leaf.index).error(leaf.content.type, error, "a sound entry") from None
         self.reviews.grow(self.frontier)
         return leaf
@@ -347,6 +347,8 @@ class PoolFold:
 
     def _take_movement(self, leaf: Leaf[Any]) -> None:
         content = leaf.content
+        if isinstance(content, ReportContent | Movement):
+            require_amount(content.amount_minor, "amount_minor")
         if isinstance(content, PayingContent | BookingContent):
             self._follow_registry(leaf.index, content)
         self._move(leaf.index, content.transfers(self))
@@ -424,7 +426,7 @@ class PoolFold:
         self.balances.update(after)
 
     def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
-        journal = self.log.transfers(leaf_index)
+        journal = self.log.transfers(leaf_index, len(transfers))
         at(leaf_index).same("transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
             at(leaf_index).same("transfer", logged, replayed)
@@ -574,9 +576,9 @@ class PoolFold:
     def _require_reviewed(self, leaf: Leaf[Any], content: RoundContent) -> None:
         """A round is posted once its review is over."""
         _, _, policy = policy_in_force(self.policies, content.start)
-        ends = self.round_times[content.number] + timedelta(seconds=policy.review_seconds)
-        here = at(leaf.index, step=Step.DECISIONS)
-        here.holds(leaf.time >= ends, "time", leaf.time.isoformat(), f"{ends.isoformat()} or later: the review runs")
+        calculated, here = self.round_times[content.number], at(leaf.index, step=Step.DECISIONS)
+        runs = review_runs(calculated, policy, leaf.time)
+        here.holds(not runs, "time", leaf.time.isoformat(), f"{review_said(calculated, policy)}: the review runs")
         origin = log_origin(self.registry.people.origin, self.log.pool)
         timed = self.reviews.require_window(leaf, origin, partial(checked_body, self.log, leaf.index, "note"))
         self.by_clock_alone += not timed and policy.review_seconds > 0

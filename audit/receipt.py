@@ -19,6 +19,7 @@ from audit.report import Report, in_step
 from audit.signatures import Trust, checked_signatures, signers_of
 from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
+from ledger.files.layout import MAX_FILE_BYTES, bounded
 from ledger.journal import Transfer
 from ledger.log.checkpoint import SignedCheckpoint
 from ledger.log.key_changes import KeyChange, LogKeys
@@ -46,12 +47,12 @@ class _OneBody:
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:  # noqa: ARG002 - the protocol's
         return iter(())
 
-    def body(self, digest: bytes) -> bytes:
+    def body(self, digest: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         if sha256(self.data).digest() != digest:
             raise NotFoundError(f"bodies/{digest.hex()}")
-        return self.data
+        return bounded(self.data, "body", bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:  # noqa: ARG002 - the protocol's
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:  # noqa: ARG002 - the protocol's
         return []
 
 

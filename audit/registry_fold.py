@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from audit.acts_fold import ActsFold, DoneAct
-from audit.findings import At, Finding, FoundError, at, raise_finding
+from audit.findings import UNSOUND, At, Finding, FoundError, at, raise_finding
 from audit.payments_fold import PaymentsFold
 from audit.reader import BodyReader, LogReader, checked_body
 from audit.steps import Step
@@ -38,8 +39,8 @@ from ledger.acts.entries import (
     WitnessesContent,
 )
 from ledger.acts.people import People
-from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, SignatureError
-from ledger.log.key_changes import KeyChange
+from ledger.errors import FormatError, LedgerCorruptError, SignatureError
+from ledger.log.key_changes import MAX_CHANGES, KeyChange
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.merkle import root as root_of
@@ -47,6 +48,8 @@ from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin
 from ledger.log.witnessed import timing_policy
 from ledger.registry import Collective, require_resource_id
+
+EMPTY_BODY: Final = sha256(b"").hexdigest()
 
 
 def _nobody(leaf: Leaf[Any]) -> None:
@@ -85,7 +88,8 @@ class RegistryFold:
     """The latest leaf of each webhook."""
     acts: ActsFold = field(init=False)
     _last_time: datetime | None = None
-    _bodies_of_domains: dict[str, bytes] = field(default_factory=dict)
+    _read_empty: bool = False
+    """Whether the body of no domains was read, which almost all collectives have."""
     _waiting: EncodedLeaf | None = None
     """A leaf that was read and not taken in."""
     _leaves: Iterator[EncodedLeaf] | None = None
@@ -182,8 +186,7 @@ class RegistryFold:
                 self._put_webhook(here, leaf.content)
             self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
             self.people.take_in(leaf)
-        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
-            # An entry can be canonical and still say what the service never would, such as an unknown status.
+        except UNSOUND as error:
             raise here.error(kind, error, "a sound entry") from None
         self._append(encoded)
         self._last_time = leaf.time
@@ -224,8 +227,8 @@ class RegistryFold:
                 here.holds(name not in self.platforms, "platform", name, "one that is not registered yet")
                 self.platforms[name] = leaf.index
             case ProposalContent():
-                for digest in leaf.content.bodies().values():
-                    _registry_body(self.log, leaf.index, digest)
+                for figure, digest in leaf.content.bodies().items():
+                    _registry_body(self.log, leaf.index, figure, digest)
             case PoolOpenedContent(pool_id=name):
                 require_resource_id(name, "pool_id")
                 admitted = leaf.content.platforms
@@ -263,7 +266,9 @@ class RegistryFold:
 
     def _change_key(self, leaf_index: int, content: KeyChangeContent, here: At) -> None:
         """Take in a change of the key that signs: of the last one, to one that never signed."""
-        listed = _registry_body(self.log, leaf_index, content.logs_sha256)
+        count = len(self.signing_keys)
+        here.holds(count <= MAX_CHANGES, "keychange.v1", count, f"at most {MAX_CHANGES:,}")
+        listed = _registry_body(self.log, leaf_index, "logs_sha256", content.logs_sha256)
         try:
             change = KeyChange.read(content.note.encode(), listed)
         except (FormatError, SignatureError) as error:
@@ -303,11 +308,12 @@ class RegistryFold:
         self.said_of_collectives[leaf_index] = content
 
     def _body_of_domains(self, leaf_index: int, digest: str) -> bytes:
-        """Returns the body, read once: all collectives without domains have the same one."""
-        known = self._bodies_of_domains
-        if digest not in known:
-            known[digest] = _registry_body(self.log, leaf_index, digest)
-        return known[digest]
+        """Returns the body. That of no domains is read once."""
+        if digest == EMPTY_BODY and self._read_empty:
+            return b""
+        body = _registry_body(self.log, leaf_index, "domains_sha256", digest)
+        self._read_empty |= not body
+        return body
 
     def _put_webhook(self, here: At, content: WebhookContent) -> None:
         """Take in a webhook: of a log and an owner that there are; later only its state and its details change."""
@@ -356,9 +362,9 @@ class RegistryFold:
         return at(leaf_index, step=Step.FORMS, log=REGISTRY_LOG)
 
 
-def _registry_body(log: BodyReader, leaf_index: int, digest: str) -> bytes:
+def _registry_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
     try:
-        return checked_body(log, leaf_index, "domains_sha256", digest)
+        return checked_body(log, leaf_index, figure, digest)
     except FoundError as found:
         finding = found.finding
         here = at(leaf_index, step=Step.BODIES, log=REGISTRY_LOG)

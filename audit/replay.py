@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.batch_check import weigh_by
-from audit.findings import Finding, FoundError, at
+from audit.findings import UNSOUND, Finding, FoundError, at
 from audit.lookahead import Lookahead
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
@@ -98,6 +98,9 @@ def replay_round(
     except LedgerCorruptError as error:
         missing = at(fold_so_far.frontier.size).error("leaf", error, "a log without gaps").finding
         return Verdict(fold_so_far.progress(total), fold_so_far.earliest(missing))
+    except UNSOUND as error:
+        unsound = at(round_leaf).error("leaf", error, "a sound entry").finding
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(unsound))
     return Verdict(fold_so_far.progress(total), None)
 
 

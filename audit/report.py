@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import zip_longest
 from typing import Any, Final
 
 from audit.acts_fold import DoneAct
@@ -20,7 +19,7 @@ from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
 from ledger.acts.people import People
 from ledger.entries import Movement
-from ledger.files.layout import BALANCES, JOURNAL, body_path
+from ledger.files.layout import BALANCES, JOURNAL, balance_lines, body_path, lines_of
 from ledger.income import ReportContent
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
@@ -281,13 +280,20 @@ def conflict_finding(conflict: Conflict) -> Finding:
     return Finding(Where(conflict.leaf_index), figure, claimed, expected, Step.EVENTS)
 
 
-def balance_findings(claimed: bytes, expected: bytes) -> Iterator[Finding]:
-    """Yields a finding for each line of the balances that does not follow."""
-    theirs, ours = claimed.decode(errors="replace").split("\n"), expected.decode().split("\n")
-    for line, (one, other) in enumerate(zip_longest(theirs, ours, fillvalue="nothing"), 1):
-        if one != other:
+def balance_findings(claimed: Iterator[bytes], balances: Mapping[str, int]) -> Iterator[Finding]:
+    """Yields a finding for each line of the balances that does not follow, and for the first that is too many.
+
+    `claimed` is the file in pieces. It is nobody's signed word, and may be of any length.
+
+    Raises:
+        FormatError: a line is not one of such a file.
+    """
+    theirs = lines_of(claimed, BALANCES)
+    for line, ours in enumerate((*balance_lines(balances), None), 1):
+        found = next(theirs, None)
+        if found != ours:
             where = Where(file=BALANCES, line=line)
-            yield Finding(where, "balance", one[:200], other[:200], Step.BALANCES)
+            yield Finding(where, "balance", found or "nothing", ours or "nothing", Step.BALANCES)
 
 
 def _place_of(finding: Finding) -> tuple[int, int]:

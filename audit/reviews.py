@@ -16,9 +16,14 @@ from ledger.log.merkle import Frontier
 from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import Witnessed, timing_policy, witnessed
 from payout.entries import PostingContent, RoundContent
-from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
+from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_runs
 from payout.policy import Approval, Policy
 from payout.rounds import Line
+
+
+def review_said(calculated_at: datetime, policy: Policy) -> str:
+    """Says how long a review takes: its end may lie beyond the last date."""
+    return f"{policy.review_seconds} seconds after {calculated_at.isoformat()}"
 
 
 @dataclass(slots=True)
@@ -115,8 +120,10 @@ class Reviews:
         here.holds(content.collective not in review.objections, "by", content.by, "one that did not object before")
         review.objections[content.collective] = leaf_hash
         if review.witnesses is None:  # else it ends when they say so, which this leaf cannot tell
-            ends = review_ends(review.calculated_at, review.policy)
-            here.holds(leaf.time < ends, "time", leaf.time.isoformat(), f"before {ends.isoformat()}, the review's end")
+            runs = review_runs(review.calculated_at, review.policy, leaf.time)
+            here.holds(
+                runs, "time", leaf.time.isoformat(), f"less than {review_said(review.calculated_at, review.policy)}"
+            )
 
     def answer(self, leaf: Leaf[AnswerContent]) -> None:
         """An operator answers an objection."""

@@ -9,20 +9,20 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Final
 
-from audit.findings import FoundError
+from audit.findings import UNSOUND, FoundError
 from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judge_pool, read_registry
 from audit.statement_file import LogPart, StatementFile, canonical_json
 from ledger.acts.entries import POLICY, SCHEDULER, KeyChangeContent, WitnessesContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
 from ledger.journal import collective_account, held_account
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
-from ledger.log.key_changes import KeyChange, KeyStep, LogKeys, Reason
+from ledger.log.key_changes import MAX_CHANGES, KeyChange, KeyStep, LogKeys, Reason
 from ledger.log.leaves import Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import VerifierKey
@@ -34,6 +34,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.adjustments import adjusted_leaf, parse_line
 from payout.amounts import commons_weights, part_unit
 from payout.dossiers import Dossier, statement_leaf
+from payout.objections import review_runs
 from payout.policy import Approval, CommonsRule, Rounding, counted_weight
 from payout.splits import SumNode, sum_leaf, verify_sum
 from payout.splits import parse_line as parse_member
@@ -151,7 +152,7 @@ def check_statement(
             report.failed, report.reason = check, f"leaf {found.finding.where.leaf_index}: {found.finding}"
         except (FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError) as error:
             report.failed, report.reason = check, str(error)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        except (*UNSOUND, AttributeError, TypeError):
             report.failed, report.reason = check, "an entry lacks what it must say"
         if report.failed is not None:
             return report
@@ -221,6 +222,7 @@ def _newest_key(reading: _Reading) -> bytes:
     After a loss or theft the change counts where witnesses are asked for, who vouch for it.
     """
     entries = [proved.entry for proved in reading.file.registry.entries if _KEY_CHANGE in proved.entry]
+    _require(len(entries) <= MAX_CHANGES, "the file has more changes of the key than there can be")
     steps = [KeyStep.parse(canonical_json(entry, "entry")["note"].encode()) for entry in entries]
     if not steps:
         return reading.key.public_key
@@ -339,8 +341,8 @@ def _check_approval(reading: _Reading) -> None:
     facts["aside"] = False
     for posting in postings:
         _require(state == "APPROVED" and posting["index"] > decisions[0]["index"], "the round is posted unapproved")
-        ends = _time_of(reading, said["index"]) + timedelta(seconds=policy.review_seconds)
-        _require(_time_of(reading, posting["index"]) >= ends, "the round is posted before its review is over")
+        calculated, posted = (_time_of(reading, index) for index in (said["index"], posting["index"]))
+        _require(not review_runs(calculated, policy, posted), "the round is posted before its review is over")
         facts["aside"] = reading.dossier.line.collective in posting.get("set_aside", [])
     facts |= {
         "state": "POSTED" if postings else state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -11,7 +11,7 @@ from audit.acts_fold import DoneAct
 from audit.batch_check import WeighedBatch
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
-from audit.findings import Finding, FoundError, at, file_finding
+from audit.findings import UNSOUND, Finding, FoundError, at, file_finding
 from audit.history import History
 from audit.identities import Identities
 from audit.means import Means
@@ -34,8 +34,8 @@ from audit.steps import Step
 from audit.unique_events import UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
-from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
-from ledger.files.layout import BALANCES, render_balances
+from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
+from ledger.files.layout import BALANCES
 from ledger.journal import ROUNDING, collectives_of
 from ledger.log.leaves import Content, EncodedLeaf, Leaf
 from ledger.log.merkle import root
@@ -111,14 +111,22 @@ def check_registry_leaves(deployment: str, registry: StaticLog, report: Report) 
 
     fold = RegistryFold(registry, see, report.note, report.note)
     fold.finish()
-    try:
-        registry.journal.finish()
-    except FormatError as error:
-        report.note(file_finding(error, Step.BALANCES))
-    for finding in balance_findings(registry.files.read(BALANCES), render_balances({})):
+    for finding in book_findings(registry, {}):
         report.note(finding)
     tell_acts(report, fold.acts.done, fold.people)
     report.take(Step.FORMS, Step.BODIES, Step.DECISIONS)
+
+
+def book_findings(log: StaticLog, balances: Mapping[str, int]) -> Iterator[Finding]:
+    """Yields what is wrong with the rest of the journal, once every leaf has taken its lines, and with the balances."""
+    try:
+        log.journal.finish()
+    except FormatError as error:
+        yield file_finding(error, Step.BALANCES)
+    try:
+        yield from balance_findings(log.files.chunks(BALANCES), balances)
+    except (FormatError, NotFoundError) as error:
+        yield file_finding(error, Step.BALANCES)
 
 
 def require_origin(leaf: Leaf[Any], deployment: str, report: Report) -> None:
@@ -189,7 +197,7 @@ class _LeafPass:
                 yield Progress(encoded.index + 1, size, self.fold.events, self.fold.shares)
             self.fold.settle()
             self._go_on(size, self.fold.acts.end)
-            self.registry.finish()
+            self._go_on(size, self.registry.finish)
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
         tell_acts(self.report, [*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
@@ -226,16 +234,19 @@ class _LeafPass:
     def _go_on(self, leaf_index: int, check: Callable[[], None]) -> None:
         """Make a check; what it finds is noted, if the verification goes on after a finding.
 
-        After a finding the state may be one that no sound log leads to, so anything may be missing from it.
+        After a finding the state may be one that no sound log leads to, so anything may be missing from it. Before one,
+        what a check stumbles over is what the leaf says.
         """
         try:
             check()
         except FoundError as found:
             self._note(found.finding)
-        except (LookupError, ValueError, ArithmeticError, InvalidInputError, LedgerCorruptError):
-            if not self.report.findings:
-                raise
-            self._note(at(leaf_index).error("leaf", "not checked any further", "what precedes it to hold").finding)
+        except UNSOUND as error:
+            if self.report.findings:
+                unsound = at(leaf_index).error("leaf", "not checked any further", "what precedes it to hold")
+            else:
+                unsound = at(leaf_index).error("leaf", error, "a sound entry")
+            self._note(unsound.finding)
 
     def _note(self, finding: Finding) -> None:
         self.report.note(self._in_step(finding))
@@ -470,14 +481,9 @@ class _LeafPass:
         self.report.take(Step.EVENTS)
 
     def _check_books(self) -> None:
-        try:
-            self.log.journal.finish()
-        except FormatError as error:
-            self._note(file_finding(error, Step.BALANCES))
-        self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
-        claimed, replayed = self.log.files.read(BALANCES), render_balances(self.fold.balances)
-        for finding in balance_findings(claimed, replayed):
+        for finding in book_findings(self.log, self.fold.balances):
             self._note(finding)
+        self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
         for account, amount in self.fold.balances.items():
             kind = account.partition("/")[0]

@@ -22,6 +22,14 @@ MAX_DISPLAY_NAME: Final = 200
 MAX_DOMAINS: Final = 1_000
 """Of one collective: all of them fit in one message."""
 
+CONTENT_ID: Final = "content-id:"
+"""What a domain begins with that is a prefix of content ids."""
+MAX_DOMAIN_BYTES: Final = len(CONTENT_ID) + 256
+"""A name of a host has 253 at most (RFC 1035)."""
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z)[a-z0-9_-]{1,63}")
+"""A-labels in lower case, of which the last is not a number: that would be an IP address."""
+_UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
+
 MAX_NOTE: Final = 1_000
 MAX_URI: Final = 2_000
 
@@ -34,6 +42,13 @@ _MISLEADING: Final = re.compile(r"[\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069
 of direction and joiners stay: names in Arabic, Hebrew, Persian and Indic scripts need them.
 """
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def is_domain(text: str) -> bool:
+    """Whether a text has the form of one of a collective's domains: a host's name, or a prefix of content ids."""
+    if not text.startswith(CONTENT_ID):
+        return bool(_HOST.fullmatch(text))
+    return len(CONTENT_ID) < len(text.encode()) <= MAX_DOMAIN_BYTES and not _UNSEEN.search(text)
 
 
 def is_resource_id(value: str) -> bool:

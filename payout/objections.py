@@ -68,6 +68,11 @@ class AnswerContent(ActContent):
     reason: str
 
 
+def review_runs(calculated_at: datetime, policy: Policy, time: datetime) -> bool:
+    """Whether a round is still under review at a time. Its end is not asked for: there may be no such date."""
+    return time - calculated_at < timedelta(seconds=policy.review_seconds)
+
+
 def review_ends(calculated_at: datetime, policy: Policy) -> datetime:
     """The earliest that a round may be posted."""
     return calculated_at + timedelta(seconds=policy.review_seconds)

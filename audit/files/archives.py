@@ -17,9 +17,9 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from audit.files.folders import CHUNK_BYTES, FolderFiles, bounded, open_regular
+from audit.files.folders import CHUNK_BYTES, FolderFiles, open_regular
 from ledger.errors import FormatError, NotFoundError
-from ledger.files.layout import ARCHIVE, MAX_FILE_BYTES, digest_at, require_known_path
+from ledger.files.layout import ARCHIVE, MAX_FILE_BYTES, bounded, digest_at, require_known_path
 
 _BLOCK: Final = 512
 _END: Final = bytes(2 * _BLOCK)

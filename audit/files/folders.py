@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ledger.errors import FormatError, NotFoundError
-from ledger.files.layout import MAX_FILE_BYTES
+from ledger.files.layout import MAX_FILE_BYTES, bounded
 
 CHUNK_BYTES: Final = 2**20
 
@@ -69,14 +69,3 @@ class FolderFiles:
 
     def close(self) -> None:
         """Does nothing: no file is kept open."""
-
-
-def bounded(data: bytes, path: str, bytes_max: int) -> bytes:
-    """Returns a file's bytes.
-
-    Raises:
-        FormatError: there are more than `bytes_max`.
-    """
-    if len(data) > bytes_max:
-        raise FormatError(path, f"has more than {bytes_max} bytes")
-    return data

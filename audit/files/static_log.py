@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from audit.findings import FoundError, file_finding
 from audit.steps import Step
@@ -11,6 +12,7 @@ from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import (
     JOURNAL,
     JOURNAL_HEADER,
+    MAX_FILE_BYTES,
     Files,
     body_path,
     full_path,
@@ -93,24 +95,31 @@ class StaticLog:
                 continue
         raise FormatError(self.folder + place.path(), "is missing")
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """Returns the body with a hash.
 
         Raises:
             NotFoundError: there is no such body.
+            FormatError: it is longer than `bytes_max`.
         """
-        return self.files.read(self.folder + body_path(sha256))
+        return self.files.read(self.folder + body_path(sha256), bytes_max=bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        """Returns what the journal says that a leaf moved, in order. Ask for each leaf once, in ascending order.
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:
+        """Returns what the journal says that a leaf moved, in order: all of it, or one more transfer than `most`.
+
+        Ask for each leaf once, in ascending order.
 
         Raises:
             FoundError: a line is out of place or malformed; what comes after it can still be asked for.
         """
         try:
-            return self.journal.take(leaf_index)
+            return self.journal.take(leaf_index, most)
         except FormatError as error:
             raise FoundError(file_finding(error, Step.BALANCES)) from None
+
+
+MAX_SURPLUS: Final = 1_000
+"""Lines beyond those of a leaf that are passed over to find those of the next; nobody has signed how many there are."""
 
 
 @dataclass(slots=True)
@@ -123,30 +132,37 @@ class JournalReader:
     transfers: int = 0
     _lines: Iterator[str] | None = None
     _next: tuple[int, int, Transfer] | None = None
+    """What was read and is not taken yet."""
 
-    def take(self, leaf_index: int) -> list[Transfer]:
-        """Returns the transfers of a leaf.
+    def take(self, leaf_index: int, most: int) -> list[Transfer]:
+        """Returns the transfers of a leaf: all of them, or one more than the most that there may be.
+
+        If there are many more, the rest of the journal counts for nothing.
 
         Raises:
-            FormatError: a line is out of place; the lines up to this leaf's last one are passed over.
+            FormatError: a line is out of place, and the lines up to this leaf's last one are passed over; or a line is
+                malformed, and those after it can still be taken.
         """
         self.leaf = leaf_index
-        if self._lines is None:
-            self._open()
         found: list[Transfer] = []
+        count = 0
         misplaced: FormatError | None = None
-        while self._next is not None and self._next[0] <= leaf_index:
-            index, ordinal, transfer = self._next
-            if (index, ordinal) != (leaf_index, len(found)) and misplaced is None:
-                place = f"transfer {len(found)} of leaf {leaf_index}"
+        while (following := self._peek()) is not None and following[0] <= leaf_index:
+            self._next = None
+            index, ordinal, transfer = following
+            if (index, ordinal) != (leaf_index, count) and misplaced is None:
+                place = f"transfer {count} of leaf {leaf_index}"
                 misplaced = FormatError(
                     f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, expected {place}"
                 )
-            found.append(transfer)
-            self._advance()
+            count += 1
+            if count <= most + 1:
+                found.append(transfer)
+            elif count > most + MAX_SURPLUS:
+                self._lines = iter(())
         if misplaced is not None:
             raise misplaced
-        self.transfers += len(found)
+        self.transfers += count
         return found
 
     def finish(self) -> None:
@@ -155,11 +171,9 @@ class JournalReader:
         Raises:
             FormatError: there are lines left that belong to no leaf.
         """
-        if self._lines is None:
-            self._open()
-        if self._next is not None:
-            index, ordinal, _ = self._next
-            self._next = None
+        following, self._next = self._peek(), None
+        if following is not None:
+            index, ordinal, _ = following
             raise FormatError(
                 f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, which moves nothing"
             )
@@ -173,13 +187,12 @@ class JournalReader:
         self.line = 1
         if header != JOURNAL_HEADER:
             raise FormatError(f"{JOURNAL} line 1", f"must be {JOURNAL_HEADER}")
-        self._advance()
 
-    def _advance(self) -> None:
-        assert self._lines is not None  # noqa: S101 - opened before
-        line = next(self._lines, None)
-        if line is None:
-            self._next = None
-            return
-        self.line += 1
-        self._next = parse_journal_line(line, self.line)
+    def _peek(self) -> tuple[int, int, Transfer] | None:
+        """Returns what the next line says, which is read once; None at the end."""
+        if self._lines is None:
+            self._open()
+        if self._next is None and (line := next(self._lines or iter(()), None)) is not None:
+            self.line += 1
+            self._next = parse_journal_line(line, self.line)
+        return self._next

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
@@ -30,14 +31,15 @@ class SnapshotLog:
         for leaf in log.read_leaves(self._connection, self._pool, start, end):
             yield EncodedLeaf(leaf.index, leaf.entry, leaf_hash(leaf.entry))
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """The body under a hash.
 
         Raises:
             NotFoundError: there is no such body.
+            FormatError: it is longer than `bytes_max`.
         """
-        return self._bodies.read(self._connection, self._pool, sha256)
+        return bounded(self._bodies.read(self._connection, self._pool, sha256), body_path(sha256), bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:  # noqa: ARG002 - the database's are not bounded
         """What the journal says that a leaf moved, in order."""
         return journal.transfers_of_leaf(self._connection, self._pool, leaf_index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger.errors import LedgerCorruptError
+from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.store import journal, log
@@ -51,15 +52,16 @@ class StoredLog:
                 return chunk, hole
         return chunk, None
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """The body under a hash.
 
         Raises:
             NotFoundError: there is no such body.
+            FormatError: it is longer than `bytes_max`.
         """
-        return self._bodies.fetch(self._database, self._pool, sha256)
+        return bounded(self._bodies.fetch(self._database, self._pool, sha256), body_path(sha256), bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:  # noqa: ARG002 - the database's are not bounded
         """What the journal says that a leaf moved, in order."""
         with self._database.transaction() as connection:
             return journal.transfers_of_leaf(connection, self._pool, leaf_index)

@@ -8,7 +8,10 @@ from typing import Final
 
 from ledger.acts.entries import CollectiveContent
 from ledger.errors import InvalidInputError
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import MAX_DOMAIN_BYTES, MAX_DOMAINS, Collective, CollectiveStatus, is_domain
+
+MAX_DOMAINS_BYTES: Final = MAX_DOMAINS * (MAX_DOMAIN_BYTES + 1)
+"""Of the body with a collective's domains."""
 
 _STATUSES: Final = frozenset(CollectiveStatus)
 
@@ -51,9 +54,12 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
 
 def _domains_of(body: bytes) -> tuple[str, ...]:
     try:
-        domains = tuple(body.decode().splitlines())
+        domains = tuple(body.decode().removesuffix("\n").split("\n"))
     except UnicodeDecodeError:
         raise InvalidInputError.of("collective.domains", "are not UTF-8") from None
     if render_domains(set(domains)) != body:
         raise InvalidInputError.of("collective.domains", "must be one a line, sorted, none twice")
+    for domain in domains:
+        if not is_domain(domain):
+            raise InvalidInputError.of("collective.domains", f"has a line that is no domain: {domain[:80]!r}")
     return domains

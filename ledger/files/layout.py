@@ -22,6 +22,7 @@ from ledger.files.tiles import TILE_HEIGHT, TILE_WIDTH, Bundle, Tile, encode_til
 from ledger.journal import Purpose, Transfer
 from ledger.log.merkle import Frontier
 from ledger.log.origins import REGISTRY_LOG
+from ledger.money import MAX_BALANCE_MINOR
 
 ARCHIVE: Final = "archive"
 """The name of the archive itself in errors."""
@@ -75,6 +76,17 @@ class ArchivedFiles(Files, Protocol):
 
     def name_at(self, offset: int) -> str | None:
         """Returns the path of the file that starts there; None at the end of the archive."""
+
+
+def bounded(data: bytes, path: str, bytes_max: int) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        FormatError: there are more than `bytes_max`.
+    """
+    if len(data) > bytes_max:
+        raise FormatError(path, f"has more than {bytes_max} bytes")
+    return data
 
 
 def body_path(digest: bytes) -> str:
@@ -150,20 +162,28 @@ def parse_journal_line(line: str, number: int) -> tuple[int, int, Transfer]:
         FormatError: the line is not one that `journal_line` returns.
     """
     subject = f"{JOURNAL} line {number}"
+    said = _TRANSFER.fullmatch(line)
     try:
-        leaf_index, ordinal, from_account, to_account, amount_minor, purpose = line.split(",")
-        found = int(leaf_index), int(ordinal), Transfer(from_account, to_account, int(amount_minor), Purpose(purpose))
+        if said is None or int(said[5]) > MAX_BALANCE_MINOR:
+            raise ValueError
+        return int(said[1]), int(said[2]), Transfer(said[3], said[4], int(said[5]), Purpose(said[6]))
     except ValueError:
         raise FormatError(subject, f"is not a transfer: {line[:200]!r}") from None
-    if journal_line(*found) != line:
-        raise FormatError(subject, f"is not canonical: {line[:200]!r}")
-    return found
+
+
+_TRANSFER: Final = re.compile(r"(0|[1-9][0-9]{0,18}),(0|[1-9][0-9]{0,18}),([^,]*),([^,]*),([1-9][0-9]{0,18}),([A-Z_]+)")
+
+
+def balance_lines(balances: Mapping[str, int]) -> Iterator[str]:
+    """Yields the lines of the balances file, without their line feeds."""
+    yield BALANCES_HEADER
+    for account in sorted(balances):
+        yield f"{account},{balances[account]}"
 
 
 def render_balances(balances: Mapping[str, int]) -> bytes:
     """Returns the content of the balances file."""
-    lines = [BALANCES_HEADER, *(f"{account},{amount}" for account, amount in sorted(balances.items()))]
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "".join(f"{line}\n" for line in balance_lines(balances)).encode()
 
 
 def lines_of(chunks: Iterable[bytes], subject: str) -> Iterator[str]:
@@ -172,22 +192,27 @@ def lines_of(chunks: Iterable[bytes], subject: str) -> Iterator[str]:
     Raises:
         FormatError: a line is not ASCII, is longer than any of ours, or is incomplete.
     """
-    rest = b""
+    rest, number = b"", 0
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield _text(line, subject)
-        if len(rest) > _MAX_LINE_BYTES:
-            raise FormatError(subject, f"has a line of more than {_MAX_LINE_BYTES:,} bytes")
+        for number, line in enumerate(lines, number + 1):  # noqa: B020 - they are counted on
+            yield _text(line, f"{subject} line {number}")
+        _require_short(rest, f"{subject} line {number + 1}")
     if rest:
-        raise FormatError(subject, "ends within a line")
+        raise FormatError(f"{subject} line {number + 1}", "ends within the line")
 
 
 _MAX_LINE_BYTES: Final = 1_000
 """Two accounts of up to 75 characters, three numbers of up to 20, and a word."""
 
 
+def _require_short(line: bytes, subject: str) -> None:
+    if len(line) > _MAX_LINE_BYTES:
+        raise FormatError(subject, f"has more than {_MAX_LINE_BYTES:,} bytes")
+
+
 def _text(line: bytes, subject: str) -> str:
+    _require_short(line, subject)
     try:
         return line.decode("ascii")
     except UnicodeDecodeError:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from ledger.errors import LedgerCorruptError
+from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import Frontier, leaf_hash
@@ -72,9 +73,9 @@ class PoolSource:
         _, leaf = next(self.leaves(index))
         return leaf
 
-    def body(self, sha256: bytes) -> bytes:
-        """The body with this SHA-256; the client checks it."""
-        return self._client.get_body(self.pool, sha256)
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
+        """The body with this SHA-256, which the client checks; raises FormatError if it is longer than `bytes_max`."""
+        return bounded(self._client.get_body(self.pool, sha256), body_path(sha256), bytes_max)
 
     def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:
         """Yields (leaf index, ordinal, transfer) of the leaves in [start, end), in order.

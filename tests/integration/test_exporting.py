@@ -12,6 +12,7 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 
+from ledger.files.layout import MAX_FILE_BYTES
 from ledger.usage.entries import UsageContent
 from moiety import Client, DataLossError, Policy, Pool
 from moiety.v1.accounts_pb2 import TransferPurpose
@@ -67,11 +68,11 @@ class Breaking(PoolSource):
 
     bodies = 5
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         self.bodies -= 1
         if self.bodies < 0:
             raise DataLossError("away")
-        return super().body(sha256)
+        return super().body(sha256, bytes_max=bytes_max)
 
 
 def test_the_tables_have_what_the_contract_says(scene: Scene, exported: Path) -> None:

@@ -35,6 +35,7 @@ from ledger.entries import (
     ReleaseContent,
 )
 from ledger.errors import NotFoundError
+from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.income import (
     MatchContent,
     Period,
@@ -158,13 +159,13 @@ class PoolLog:
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
         yield from [leaf for leaf in self.entries if start <= leaf.index < end]
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         if sha256 not in self.bodies:
             raise NotFoundError(f"pools/{self.pool}/bodies/{sha256.hex()}")
-        return self.bodies[sha256]
+        return bounded(self.bodies[sha256], body_path(sha256), bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        return self.journal.get(leaf_index, [])
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:
+        return self.journal.get(leaf_index, [])[: most + 1]
 
     def replay(self, round_leaf: int) -> Verdict:
         """The verdict at the end of a replay, which is the same where the work on batches is put off or done apart."""

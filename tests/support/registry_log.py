@@ -27,6 +27,7 @@ from ledger.acts.entries import (
 )
 from ledger.acts.people import PEOPLE_KINDS, Actor, People
 from ledger.errors import NotFoundError
+from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.journal import Transfer
 from ledger.log.leaves import Content, EncodedLeaf, Leaf, decode, encode
 from ledger.log.merkle import root
@@ -90,12 +91,12 @@ class RegistryLog:
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
         yield from self.entries[start:end]
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         if sha256 not in self.bodies:
             raise NotFoundError(f"registry/bodies/{sha256.hex()}")
-        return self.bodies[sha256]
+        return bounded(self.bodies[sha256], body_path(sha256), bytes_max)
 
-    def transfers(self, leaf_index: int) -> list[Transfer]:  # noqa: ARG002 - the protocol's
+    def transfers(self, leaf_index: int, most: int) -> list[Transfer]:  # noqa: ARG002 - the protocol's
         return []
 
     def root_at(self, size: int) -> str:

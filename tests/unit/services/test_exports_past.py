@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.files.layout import MAX_FILE_BYTES
 from ledger.income import ReportContent
 from ledger.log.leaves import Content, Leaf
 from ledger.usage.entries import (
@@ -32,7 +33,8 @@ class Bodies:
     def __init__(self, *bodies: bytes) -> None:
         self._bodies = {sha256(body).digest(): body for body in bodies}
 
-    def body(self, sha256: bytes) -> bytes:
+    def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
+        assert len(self._bodies[sha256]) <= bytes_max
         return self._bodies[sha256]
 
 
