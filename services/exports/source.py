@@ -74,7 +74,11 @@ class PoolSource:
         return leaf
 
     def body(self, sha256: bytes, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """The body with this SHA-256, which the client checks; raises FormatError if it is longer than `bytes_max`."""
+        """The body with this SHA-256, which the client checks.
+
+        Raises:
+            FormatError: it is longer than `bytes_max`.
+        """
         return bounded(self._client.get_body(self.pool, sha256), body_path(sha256), bytes_max)
 
     def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:

@@ -277,7 +277,7 @@ def test_a_report_of_more_than_the_service_takes_is_a_finding_at_its_leaf(tmp_pa
 RAISED: Final[dict[str, Callable[[], object]]] = {
     "no date": lambda: LATE + (LATE - LATE.replace(year=1)),
     "no number": lambda: int("1" * 5_000),
-    "nothing there": lambda: {}["nothing"],
+    "nothing there": lambda: dict[str, int]()["nothing"],
     "no quotient": lambda: 1 // 0,
 }
 

@@ -640,7 +640,9 @@ def test_an_amount_is_what_an_account_may_have_or_lack() -> None:
 def test_a_weight_may_be_of_any_size_and_has_at_most_4300_digits() -> None:
     for weight in (2**64, 10**4299, -(10**4299)):
         entry = rewritten(ROUND[1], weight=str(weight))
-        assert decode(entry, CONTENTS).content.weight == weight
+        content = decode(entry, CONTENTS).content
+        assert isinstance(content, RoundContent)
+        assert content.weight == weight
     for digits in ("1" * 4301, "-" + "1" * 4301):
         assert "4,300 digits" in refused(rewritten(ROUND[1], weight=digits)).detail
 
