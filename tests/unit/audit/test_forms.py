@@ -27,16 +27,8 @@ CHECKPOINTS: Final[list[dict[str, Any]]] = json.loads((FOLDER / "checkpoints.jso
 
 needs_node = pytest.mark.skipif(NODE is None, reason=NO_NODE)
 
-_PENDING: Final = {
-    "101 objects", "101 lists and objects", "the number 9007199254740992", "the number -9007199254740992",
-    "the number 295147905179352830000", "the number 123456789012345680000",
-}  # fmt: skip
-"""What `ledger.log.canonical` does not do yet."""
-
-
-def named(cases: list[dict[str, Any]], pending: set[str] = frozenset()) -> list[Any]:  # type: ignore[assignment]
-    late = pytest.mark.xfail(reason="ledger.log.canonical does not read it so yet", strict=False)
-    return [pytest.param(case, id=case["name"], marks=[late] if case["name"] in pending else []) for case in cases]
+def named(cases: list[dict[str, Any]]) -> list[Any]:
+    return [pytest.param(case, id=case["name"]) for case in cases]
 
 
 def is_read(read: Callable[[], object]) -> bool:
@@ -46,7 +38,7 @@ def is_read(read: Callable[[], object]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("case", named(CANONICAL, _PENDING))
+@pytest.mark.parametrize("case", named(CANONICAL))
 def test_python_reads_json_that_is_canonical_and_no_other(case: dict[str, Any]) -> None:
     assert is_read(lambda: canonical_json(case["text"].encode(), "text")) == case["holds"]
 
