@@ -160,14 +160,31 @@ class QuotaError(LedgerError):
 
 
 class StoreUnavailableError(LedgerError):
-    """The database, or another store, cannot be reached or closed the connection. Nothing was acknowledged."""
+    """The database, or another store, cannot be reached or closed the connection. Nothing was acknowledged.
 
-    def __init__(self, store: str = "the database") -> None:
-        super().__init__(store)
+    `reason` is what it or the way to it says, which may name hosts: for operators, not for callers.
+    """
+
+    def __init__(self, store: str = "the database", reason: str = "") -> None:
+        super().__init__(store, reason)
         self.store = store
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.store} is not available"
+        return f"{self.store} is not available{f': {self.reason}' if self.reason else ''}"
+
+
+class StoreUnfitError(StoreUnavailableError):
+    """The database answers, but lacks a privilege or a table that every call of this kind needs, until that is mended.
+
+    `reason` is what it says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the database", reason)
+
+    def __str__(self) -> str:
+        return f"{self.store} lacks what is needed: {self.reason}; `moiety db check` says what to mend"
 
 
 class ProofError(LedgerError):

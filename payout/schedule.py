@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from ledger.errors import InvalidInputError, LedgerError, StateError
+from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
 from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
@@ -152,7 +152,7 @@ class Scheduler:
     def _take(step: _Step, pool: PoolRef) -> RoundRecord | None:
         try:
             record = step(pool)
-        except StateError as error:
+        except (StateError, StoreUnavailableError) as error:
             logger.warning("cannot calculate or post the round of pool %s: %s", pool.name, error)
             return None
         except Exception:

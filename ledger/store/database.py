@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -16,11 +16,9 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.sql import SQL
 
-from ledger.errors import BusyError, LedgerCorruptError, LostRaceError, StateError, StoreUnavailableError
+from ledger.errors import StateError, StoreUnavailableError
+from ledger.store.faults import SERVICE_ROLE, Fault, cause_of, error_of, fault_of
 from ledger.store.sending import Connection
-
-SERVICE_ROLE: Final = "moiety_app"
-"""The database role that the service takes on every connection. Migrations create it and grant its rights."""
 
 CONNECT_SECONDS: Final = 5
 
@@ -53,14 +51,6 @@ _SILENCE: Final = {
     "tcp_user_timeout": "15000",
 }
 """How libpq detects within half a minute that the other end is gone. The URL may set other values."""
-
-_NODE_LOST: Final = re.compile(
-    "server closed the connection unexpectedly"
-    "|connection to the remote node"
-    "|failure on connection marked as essential"
-    "|connection not open"
-)
-"""The messages, without a code of their own, by which a node reports that it lost another one within a statement."""
 
 
 class Work:
@@ -188,6 +178,7 @@ class Database:
 
         Raises:
             StoreUnavailableError: Postgres is unavailable.
+            StoreUnfitError: the database lacks a privilege or a table.
             StateError: the database was never migrated.
             BusyError: another transaction holds a lock for too long.
             LedgerCorruptError: Postgres finds one of its pages or indexes broken.
@@ -237,10 +228,11 @@ class Database:
         try:
             yield
         except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
-            translated = _translated(error)
-            if isinstance(translated, StoreUnavailableError) and not isinstance(_cause(error), _CONNECTION_KEPT):
+            cause = cause_of(error)
+            fault = fault_of(cause)
+            if fault is Fault.LOST:
                 self.close()  # if one connection is lost the others are too, and SQLAlchemy notices only its own
-            raise translated from error
+            raise error_of(fault, cause) or error from error
 
     def connections(self) -> list[tuple[str, str, int]]:
         """How many connections are open: for transactions and for reads, in use and idle."""
@@ -459,6 +451,16 @@ def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[obj
     return cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether what the driver warns of is not raised in any case: it warns too that a lost connection's pipeline ends
+    with an error.
+    """
+    return not (record.msg == "error ignored terminating %r: %s" and "[BAD]" in record.getMessage())
+
+
+logging.getLogger("psycopg").addFilter(_is_news)
+
+
 @contextmanager
 def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
     """The last part of a transaction: statements within are sent together and with the commit, and only a fetch
@@ -476,57 +478,3 @@ def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
             with suppress(psycopg.Error):
                 pipeline.sync()
             raise
-
-
-_CONNECTION_KEPT: Final = (
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.DiskFull,
-    psycopg.errors.TooManyConnections,
-)
-"""SQLSTATEs that say nothing about other connections."""
-
-
-def _cause(error: Exception) -> BaseException | None:
-    return error.orig if isinstance(error, sa.exc.DBAPIError) else error
-
-
-def _translated(error: Exception) -> Exception:
-    cause = _cause(error)
-    found: Exception | None = None
-    match cause:
-        case psycopg.errors.LockNotAvailable():
-            found = BusyError()
-        case psycopg.errors.DeadlockDetected() | psycopg.errors.SerializationFailure():
-            found = LostRaceError("the pool")
-        case psycopg.errors.DataCorrupted() | psycopg.errors.IndexCorrupted():
-            found = LedgerCorruptError("the database", str(cause).partition("\n")[0])
-        case psycopg.OperationalError():
-            found = _role_refused(str(cause)) or StoreUnavailableError()
-        case psycopg.InterfaceError() | sa.exc.TimeoutError():
-            found = StoreUnavailableError()
-        # A standby, or a demoted primary: the next connection may reach the new one.
-        case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.IdleInTransactionSessionTimeout():
-            found = StoreUnavailableError()
-        case psycopg.errors.InternalError_() if _NODE_LOST.search(str(cause)):
-            found = StoreUnavailableError()
-    return found or error
-
-
-def _role_refused(message: str) -> StateError | None:
-    if f'"{SERVICE_ROLE}" is not permitted to log in' in message:
-        detail = (
-            f"does not let {SERVICE_ROLE} log in, which cluster nodes need to reach each other; set "
-            "MOIETY_DATABASE_APP_PASSWORD, run `moiety db upgrade`, and give the nodes that password"
-        )
-        return StateError("the database", "ROLE_NOT_LOGIN", detail)
-    if "unsupported startup parameter" in message:
-        detail = (
-            "is behind a connection pooler that refuses startup options; set MOIETY_DATABASE_POOLER=true, and log in "
-            f"as {SERVICE_ROLE}"
-        )
-        return StateError("the database", "POOLER", detail)
-    # The connection is refused before there is an SQLSTATE; the message always contains the role's name.
-    if f'"{SERVICE_ROLE}"' in message:
-        detail = f"has no role {SERVICE_ROLE} that this login may take; run `moiety db upgrade`"
-        return StateError("the database", "ROLE_MISSING", detail)
-    return None

@@ -27,6 +27,7 @@ from ledger.errors import (
     SignatureError,
     StateError,
     StoreUnavailableError,
+    StoreUnfitError,
 )
 from services.access.keys import UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
@@ -94,6 +95,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (ProofError, code_pb2.DATA_LOSS, "PROOF_REFUSED", _nothing),
     (FormatError, code_pb2.DATA_LOSS, "FORMAT_REFUSED", _nothing),
     (SignatureError, code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", _nothing),
+    (StoreUnfitError, code_pb2.UNAVAILABLE, "DATABASE_UNFIT", _retry),
     (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
     (QuotaError, code_pb2.RESOURCE_EXHAUSTED, "QUOTA_USED_UP", _quota),
     (MessageTooLargeError, code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", _nothing),
@@ -117,9 +119,15 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
             info = error_details_pb2.ErrorInfo(
                 reason=error.kind if isinstance(error, StateError) else reason, domain=DOMAIN, metadata=metadata
             )
-            return _status(code, str(error), [info, *details(error)], request_id)
+            return _status(code, _message(error), [info, *details(error)], request_id)
     info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN)
     return _status(code_pb2.INTERNAL, "internal error", [info], request_id)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, StoreUnavailableError) and not isinstance(error, StoreUnfitError):
+        return str(StoreUnavailableError(error.store))  # the reason may name hosts
+    return str(error)
 
 
 def is_expected(error: Exception) -> bool:

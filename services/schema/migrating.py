@@ -15,7 +15,8 @@ import sqlalchemy as sa
 import structlog
 
 from ledger.errors import BusyError, StateError
-from ledger.store.database import SERVICE_ROLE, Database, set_defaults
+from ledger.store.database import Database, set_defaults
+from ledger.store.faults import SERVICE_ROLE
 from services.schema import desk, distribution, privileges, registry_place
 
 if TYPE_CHECKING:
@@ -239,14 +240,20 @@ def require_current(connection: sa.Connection) -> None:
             f"`-c role={SERVICE_ROLE}`; connect to Postgres itself, or as {SERVICE_ROLE}"
         )
         raise StateError("the database", "ROLE_NOT_TAKEN", detail)
+    if not privileges.may_use_schema(connection):  # to whom everything in it is missing
+        raise _lacking(privileges.SCHEMA_USAGE)
     with refusals_told():
         if not _is_compatible(connection):
             _require_known(connection)
         _require_up_to_date(connection)
     if missing := [*privileges.missing_privileges(connection), *desk.missing_privileges(connection)]:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  # it names three
-        detail = f"does not let {SERVICE_ROLE} have {', '.join(missing[:3])}{more}; run `moiety db upgrade`"
-        raise StateError("the database", "PRIVILEGE_MISSING", detail)
+        raise _lacking(f"{', '.join(missing[:3])}{more}")
+
+
+def _lacking(what: str) -> StateError:
+    detail = f"does not let {SERVICE_ROLE} have {what}; run `moiety db upgrade`"
+    return StateError("the database", "PRIVILEGE_MISSING", detail)
 
 
 def _require_up_to_date(connection: sa.Connection) -> None:

@@ -15,7 +15,8 @@ from psycopg import sql
 
 import ledger.store.tables
 import payout.store.tables
-from ledger.store.database import SERVICE_ROLE, driver_connection
+from ledger.store.database import driver_connection
+from ledger.store.faults import SERVICE_ROLE
 from ledger.store.tables import batch_number, metadata
 
 APPEND_ONLY: Final = (*ledger.store.tables.APPEND_ONLY, *payout.store.tables.APPEND_ONLY)
@@ -25,6 +26,7 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
 }
 
 VERSION_TABLE: Final = "alembic_version"
+SCHEMA_USAGE: Final = "USAGE on the schema public"
 
 _OF_TABLES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 _MAINTAIN_SINCE: Final = 170_000
@@ -72,7 +74,7 @@ def missing_privileges(connection: sa.Connection) -> list[str]:
     """What the service's role may not do although it should, such as `INSERT on leaf`; empty where nothing."""
     if not _role_exists(connection):
         return [f"the role {SERVICE_ROLE}"]
-    found = [] if _has_schema_privilege(connection, "USAGE") else ["USAGE on the schema public"]
+    found = [] if may_use_schema(connection) else [SCHEMA_USAGE]
     if is_cluster(connection) and not _may_log_in(connection):
         found.append("LOGIN, by which the nodes of a cluster reach each other")
     held = _held(connection)
@@ -80,6 +82,11 @@ def missing_privileges(connection: sa.Connection) -> list[str]:
     wanted = {each for relation in (*metadata.tables, VERSION_TABLE, batch_number.name) for each in declared(relation)}
     lacking = (each for each in wanted - held if (each.relation, each.right) not in whole)
     return [*found, *map(str, sorted(lacking))]
+
+
+def may_use_schema(connection: sa.Connection) -> bool:
+    """Whether the service's role may use the schema at all."""
+    return _has_schema_privilege(connection, "USAGE")
 
 
 def excess_privileges(connection: sa.Connection) -> list[str]:
@@ -120,7 +127,7 @@ def set_privileges(connection: sa.Connection, *, again: Collection[str] = ()) ->
     What others granted to PUBLIC, or the role has by being a member of another, stays: `excess_privileges` names it.
     """
     before = _held(connection)
-    if not _has_schema_privilege(connection, "USAGE"):
+    if not may_use_schema(connection):
         connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {SERVICE_ROLE}")
     for relation in (*metadata.tables, VERSION_TABLE, batch_number.name):
         if relation in again or {each for each in before if each.relation == relation} != declared(relation):

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 import structlog
 
-from ledger.errors import FormatError, InvalidInputError, LedgerError, SignatureError
+from ledger.errors import FormatError, InvalidInputError, LedgerError, SignatureError, StoreUnavailableError
 from ledger.log.checkpoint import read_checkpoint
 from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
@@ -270,6 +270,8 @@ class Cosigner:
                 self._report(witness, pool, str(error))
                 if not error.status:
                     break  # it is down, also for the next pool
+            except StoreUnavailableError as error:
+                logger.warning("not cosigned", pool=pool.name, witness=witness.key.name, reason=str(error))
             except Exception:
                 logger.exception("not cosigned", pool=pool.name, witness=witness.key.name)
             else:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from threading import Event
 from typing import Final
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
-from ledger.errors import BusyError, LedgerCorruptError, StateError, StoreUnavailableError
+from ledger.errors import (
+    BusyError,
+    LedgerCorruptError,
+    LedgerError,
+    LostRaceError,
+    StateError,
+    StoreUnavailableError,
+    StoreUnfitError,
+)
 from ledger.store import database as module
-from ledger.store.database import Database, as_driver_url, computing
+from ledger.store.database import Database, as_driver_url, computing, pipelined_to_commit
+from ledger.store.faults import FAULTS, SERVICE_ROLE, Fault, error_of
 
 pytestmark = pytest.mark.surface
 
@@ -55,7 +66,7 @@ def test_the_url_s_own_options_are_kept_and_the_role_with_them(database_url: str
     opened = Database(with_options(database_url, "-c lock_timeout=300 -c role=none"), connections=2)
     with opened.transaction() as connection:
         assert shown(connection, "lock_timeout") == "300ms"
-        assert connection.exec_driver_sql("SELECT current_user").scalar_one() == module.SERVICE_ROLE
+        assert connection.exec_driver_sql("SELECT current_user").scalar_one() == SERVICE_ROLE
     opened.close()
 
 
@@ -103,11 +114,122 @@ def _wait_for_the_end(connection: sa.Connection) -> None:
         connection.exec_driver_sql("SELECT 1")
 
 
+OWN_LOGIN: Final = "moiety_test_login"
+
+
+@pytest.fixture
+def login(postgres: sa.Engine, database_url: str) -> Iterator[str]:
+    """The URL of a login that may take the service's role."""
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {OWN_LOGIN} LOGIN IN ROLE {SERVICE_ROLE}")
+    yield sa.make_url(database_url).set(username=OWN_LOGIN).render_as_string(hide_password=False)
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"DROP ROLE {OWN_LOGIN}")
+
+
+def _refused(says: str) -> AbstractContextManager[object]:
+    return pytest.raises(StoreUnavailableError, match=says)
+
+
+def test_too_many_connections_pass_and_cost_none_of_those_there_are(postgres: sa.Engine, login: str) -> None:
+    opened = Database(login, connections=4)
+    with opened.transaction(), opened.transaction():
+        pass
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"ALTER ROLE {OWN_LOGIN} CONNECTION LIMIT 0")
+    with opened.transaction(), opened.transaction(), _refused("too many connections for role"), opened.transaction():
+        pass
+    with opened.transaction(), opened.transaction():
+        pass
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "kind"),
+    [
+        (f'role "{SERVICE_ROLE}" does not exist', StateError, "ROLE_MISSING"),
+        (f'permission denied to set role "{SERVICE_ROLE}"', StateError, "ROLE_MISSING"),
+        (f'too many connections for role "{SERVICE_ROLE}"', StoreUnavailableError, ""),
+        (f'password authentication failed for user "{SERVICE_ROLE}"', StoreUnavailableError, ""),
+        (f'no pg_hba.conf entry for host "10.0.0.7", user "{SERVICE_ROLE}", database "b"', StoreUnavailableError, ""),
+        (f'pg_hba.conf rejects connection for host "10.0.0.7", user "{SERVICE_ROLE}"', StoreUnavailableError, ""),
+        (f"Rolle \u201e{SERVICE_ROLE}\u201c existiert nicht", StoreUnavailableError, ""),
+    ],
+)
+def test_only_a_missing_role_is_told_as_that(said: str, error: type[LedgerError], kind: str) -> None:
+    found = error_of(Fault.REFUSED, psycopg.OperationalError(f"connection failed: FATAL:  {said}"))
+    assert (type(found), getattr(found, "kind", "")) == (error, kind)
+    assert kind or said in str(found)
+
+
+def raised(database: Database, state: str) -> Exception:
+    """What a statement that fails with an SQLSTATE is told as."""
+    statement = f"DO $$ BEGIN RAISE 'it is so' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(Exception) as caught, database.transaction() as connection:  # noqa: PT011  # any is looked at
+        connection.exec_driver_sql(statement)
+    return caught.value
+
+
+@pytest.mark.parametrize("state", sorted(FAULTS))
+def test_every_sqlstate_of_the_table_is_told_by_its_fault(database: Database, state: str) -> None:
+    told = raised(database, state.ljust(5, "0"))
+    assert type(told) is {
+        Fault.LOST: StoreUnavailableError,
+        Fault.REFUSED: StoreUnavailableError,
+        Fault.UNFIT: StoreUnfitError,
+        Fault.HELD: BusyError,
+        Fault.RACED: LostRaceError,
+        Fault.BROKEN: LedgerCorruptError,
+    }.get(FAULTS[state], type(told))
+    assert isinstance(told, sa.exc.DBAPIError) == (FAULTS[state] is Fault.OURS)
+
+
+@pytest.mark.parametrize(
+    ("lost", "mended", "says"),
+    [
+        ("REVOKE INSERT ON leaf FROM moiety_app", "GRANT INSERT ON leaf TO moiety_app", "permission denied for table"),
+        ("ALTER TABLE leaf RENAME TO leaf_x", "ALTER TABLE leaf_x RENAME TO leaf", 'relation "leaf" does not exist'),
+        ("ALTER TABLE leaf RENAME entry TO e", "ALTER TABLE leaf RENAME e TO entry", 'column "entry"'),
+    ],
+)
+def test_what_an_operator_took_away_is_missed_until_it_is_back(
+    database: Database, owner: sa.Engine, lost: str, mended: str, says: str
+) -> None:
+    statement = "INSERT INTO leaf (entry) SELECT entry FROM leaf WHERE false"
+    with database.transaction() as connection:
+        connection.exec_driver_sql(statement)
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    with owner.begin() as connection:
+        connection.exec_driver_sql(lost)
+    with pytest.raises(StoreUnfitError, match=says), database.transaction() as connection:
+        connection.exec_driver_sql(statement)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(mended)
+    with database.transaction() as connection:
+        connection.exec_driver_sql(statement)
+        assert connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == pid  # the connection was kept
+
+
+def test_a_connection_that_dies_in_a_pipeline_is_told_once(
+    database: Database, postgres: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def die() -> None:
+        with database.transaction() as connection:
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with pipelined_to_commit(connection), postgres.connect() as killing:
+                killing.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 10000)")
+                connection.exec_driver_sql("SELECT 1").scalar_one()
+
+    with pytest.raises(StoreUnavailableError):
+        die()
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("state", ["XX001", "XX002"])
 def test_a_page_or_an_index_that_a_disk_broke_is_a_corrupt_ledger(database: Database, state: str) -> None:
-    raised = f"DO $$ BEGIN RAISE 'invalid page in block 3' USING ERRCODE = '{state}'; END $$"
+    broken = f"DO $$ BEGIN RAISE 'invalid page in block 3' USING ERRCODE = '{state}'; END $$"
     with pytest.raises(LedgerCorruptError, match="invalid page in block 3"), database.transaction() as connection:
-        connection.exec_driver_sql(raised)
+        connection.exec_driver_sql(broken)
 
 
 def test_a_connection_without_the_service_s_role_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
+from ledger.errors import StoreUnfitError
 from ledger.store import desk
 from ledger.store.database import Database
 from ledger.store.desk import DESK_ROLE
@@ -52,18 +52,16 @@ def kept(connection: sa.Connection) -> set[bytes]:
 
 
 def test_the_service_cannot_delete_from_the_desk(database: Database) -> None:
-    with pytest.raises(sa.exc.ProgrammingError) as caught, database.transaction() as connection:
+    with pytest.raises(StoreUnfitError, match="permission denied"), database.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM desk.account_details")
-    assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
 
 
 @pytest.mark.parametrize(
     "statement", ["SELECT 1 FROM leaf", "INSERT INTO desk.notice DEFAULT VALUES", "DELETE FROM leaf"]
 )
 def test_who_may_delete_from_the_desk_may_do_nothing_else(eraser: Database, statement: str) -> None:
-    with pytest.raises(sa.exc.ProgrammingError) as caught, eraser.transaction() as connection:
+    with pytest.raises(StoreUnfitError, match="permission denied"), eraser.transaction() as connection:
         connection.exec_driver_sql(statement)
-    assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
 
 
 def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import sqlalchemy as sa
 
+from ledger.errors import StoreUnfitError
 from moiety import (
     Client,
     Collective,
@@ -156,7 +156,7 @@ def test_a_collective_has_at_most_a_thousand_domains_and_pages_are_cut_to_fit(sc
 def test_the_service_may_not_delete_a_domain(scene: Scene) -> None:
     set_domains(scene.operator, "irish", "folk.example")
     database = scene.deployment.running.parts.database
-    with pytest.raises(sa.exc.ProgrammingError, match="permission denied"), database.transaction() as connection:
+    with pytest.raises(StoreUnfitError, match="permission denied"), database.transaction() as connection:
         connection.exec_driver_sql("DELETE FROM collective_domain")
 
 

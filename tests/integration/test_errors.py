@@ -81,6 +81,7 @@ CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
         {"RetryInfo", "QuotaFailure"},
     ),
     (errors.BusyError(), grpc.StatusCode.ABORTED, "BUSY", {"RetryInfo"}),
+    (errors.StoreUnfitError("no table leaf"), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNFIT", {"RetryInfo"}),
     (errors.StoreUnavailableError(), grpc.StatusCode.UNAVAILABLE, "DATABASE_AWAY", {"RetryInfo"}),
     (RuntimeError("password=hunter2"), grpc.StatusCode.INTERNAL, "INTERNAL", set()),
 ]

@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StateError
-from ledger.store.database import SERVICE_ROLE, Database
+from ledger.store.database import Database
+from ledger.store.faults import SERVICE_ROLE
 from services.process.passage import give_passage, unprivileged_user
 from services.schema import upgrade
 from tests.support.deployment import SteppedClock, deployed

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 import services
-from ledger.errors import StateError
+from ledger.errors import StateError, StoreUnfitError
 from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services.process.embedded import embedded_postgres
@@ -259,7 +259,7 @@ def test_the_service_works_as_a_role_that_owns_nothing(
                 found.exec_driver_sql("SELECT count(*) FROM leaf WHERE pool_id = 1").scalar_one()
                 == scene.operator.get_log_head(POOL).size
             )
-        with pytest.raises(sa.exc.ProgrammingError), database.transaction() as found:
+        with pytest.raises(StoreUnfitError), database.transaction() as found:
             found.exec_driver_sql("DELETE FROM leaf")
         with database.transaction() as found:
             found.exec_driver_sql("RESET ROLE")

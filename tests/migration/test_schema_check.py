@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
-from ledger.errors import StateError
+from ledger.errors import StateError, StoreUnfitError
 from ledger.store import desk
 from ledger.store.database import Database, as_driver_url
 from ledger.store.tables import metadata
@@ -204,7 +204,7 @@ def test_the_service_may_update_the_columns_that_it_updates_and_no_other(databas
                     with database.transaction() as connection:
                         connection.exec_driver_sql(statement)
                 else:
-                    with pytest.raises(sa.exc.ProgrammingError), database.transaction() as connection:
+                    with pytest.raises(StoreUnfitError), database.transaction() as connection:
                         connection.exec_driver_sql(statement)
     finally:
         database.close()

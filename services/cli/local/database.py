@@ -355,7 +355,8 @@ def _desk() -> Iterator[Database]:
 
 @contextmanager
 def _database(url: str, *, as_owner: bool = False, connections: int = 2) -> Iterator[Database]:
-    from ledger.store.database import SERVICE_ROLE, Database
+    from ledger.store.database import Database
+    from ledger.store.faults import SERVICE_ROLE
 
     database = Database(_required(url), connections=connections, role=None if as_owner else SERVICE_ROLE)
     try:

@@ -35,6 +35,7 @@ from ledger.errors import (
     SignatureError,
     StateError,
     StoreUnavailableError,
+    StoreUnfitError,
     Violation,
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
@@ -72,6 +73,7 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         "QUOTA_USED_UP",
         [error_details_pb2.QuotaFailure, error_details_pb2.RetryInfo],
     ),
+    (StoreUnfitError("no table leaf"), code_pb2.UNAVAILABLE, "DATABASE_UNFIT", [error_details_pb2.RetryInfo]),
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
     (WatchesClosedError(), code_pb2.UNAVAILABLE, "STOPPING", [error_details_pb2.RetryInfo]),
     (StreamShedError(7.0), code_pb2.UNAVAILABLE, "STREAM_SHED", [error_details_pb2.RetryInfo]),
