@@ -67,7 +67,7 @@ def main(*options: str) -> int:
         setattr(ledger.store.usage.pages, "ask", _unclaimed)  # noqa: B010  # not what it is declared as
     keep_freed_memory()  # before the threads of the empty handlers, which would each have a heap of their own
     empty, empty_address = empty_server(settings.threads)
-    with serving(settings) as running, until_stopped() as stopped:
+    with serving(settings) as running, until_stopped(settings.drain_seconds) as stopped:
         collect_less_often()
         print(
             json.dumps(

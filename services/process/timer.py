@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import Final
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+
+from ledger.errors import LedgerError
 
 logger: Final = structlog.get_logger("moiety.timer")
 logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each turn that waits for the last one
@@ -24,8 +26,8 @@ def every(seconds: float, *looks: Callable[[], object]) -> Iterator[None]:
 
     APScheduler computes the time of the next call from the wall clock, so setting that back by an hour would stop
     all calls for an hour. A monotonic clock watches over it: if a call is overdue according to it, the call is made.
-    If a call takes longer than the interval, the next one follows it. An exception is logged, and the calls go on.
-    At the end, calls in progress are finished.
+    If a call takes longer than the interval, the next one follows it. An exception is logged, one of
+    ours once for as long as it stays the same, and the calls go on. At the end, calls in progress are finished.
     """
     scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(max(1, len(looks)))})
     clocks = [_Look(look) for look in looks]
@@ -67,14 +69,24 @@ class _Look:
         self._look = look
         self._seen = time.monotonic()
         self._under_way = False
+        self._name: str = getattr(look, "__qualname__", repr(look))
+        self._failing = ""
+        """Why it failed the last time, where that is for an operator to mend."""
 
     def __call__(self) -> None:
         self._under_way = True
+        current_thread().name = self._name
+        failing = ""
         try:
             self._look()
+        except LedgerError as error:
+            failing = str(error)
+            if failing != self._failing:
+                logger.warning("a periodic call failed", call=self._name, reason=failing)
         except Exception:
-            logger.exception("a periodic call failed", call=getattr(self._look, "__qualname__", repr(self._look)))
+            logger.exception("a periodic call failed", call=self._name)
         finally:
+            self._failing = failing
             self._seen, self._under_way = time.monotonic(), False
 
     def overdue(self, seconds: float) -> bool:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
@@ -24,7 +24,7 @@ from services.process.host import serving
 from services.process.listening import bound_socket
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
-from services.process.stopping import until_stopped
+from services.process.stopping import CUT_OFF, until_stopped
 from services.settings import PREFIX, Settings, load_settings
 
 logger: Final = structlog.get_logger("moiety.workers")
@@ -37,6 +37,8 @@ STEADY_SECONDS: Final = 60.0
 _CANNOT_SERVE: Final = 2
 _DATABASE_AWAY: Final = 5
 """Exit statuses by which a worker tells its parent why it does not serve; the same as the command's."""
+_STOP: Final = b"s"
+"""What a worker reads that is to stop."""
 
 
 @contextmanager
@@ -128,7 +130,9 @@ class _Slot:
         """Make the process drain; `told` is set already, so that no other follows it."""
         with self._lock:
             if self.process.stdin:
-                self.process.stdin.close()
+                with suppress(OSError):  # it has ended
+                    self.process.stdin.write(_STOP)
+                    self.process.stdin.flush()
 
 
 @contextmanager
@@ -139,7 +143,7 @@ def _held_port(listen: str, setting: str) -> Iterator[str]:
 
 
 def _start(address: str, shared: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
+    """A worker. Its standard input tells it to stop, and so does the input's end: it does not outlive this process."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "services.process.workers"],  # -P: whatever the current folder holds
         stdin=subprocess.PIPE,
@@ -159,9 +163,11 @@ def _why(exit_code: int) -> LedgerError:
 def _drain(slots: list[_Slot]) -> None:
     for slot in slots:
         slot.stop()
+    ended = [slot.process.wait() for slot in slots]
     for slot in slots:
-        slot.process.wait()
         _close(slot.process)
+    if CUT_OFF in ended:  # of which that worker has told its log
+        sys.exit(CUT_OFF)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
@@ -183,16 +189,20 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    with until_stopped() as stopped, serving(settings) as running:
+    with until_stopped(settings.drain_seconds) as stopped, serving(settings) as running:
         collect_less_often()
         print(running.address, flush=True)  # noqa: T201  # it is for the process that waits for it
-        Thread(target=_at_end_of_input, args=(stopped.set,), daemon=True).start()
+        Thread(target=_obey, args=(sys.stdin.fileno(), stopped), daemon=True).start()
         stopped.wait()
 
 
-def _at_end_of_input(do: Callable[[], None]) -> None:
-    sys.stdin.read()
-    do()
+def _obey(parent: int, stopped: Event) -> None:
+    """Stop when the parent says so, or is gone. If it goes after that, it was ended at once, and so is this."""
+    is_told = os.read(parent, 1)
+    stopped.set()
+    if is_told:
+        os.read(parent, 1)
+        os._exit(CUT_OFF)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from moiety import Client
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import START, Deployment, SteppedClock, found_for_tests
 from tests.support.http import ask
+from tests.support.programs import children_of, is_alive
 from tests.support.scene import METHOD, POOL, Scene, events, open_scene
 
 WORKERS: Final = 2
@@ -70,24 +71,11 @@ def http_address_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rpartition("/")[2].strip()
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """Those of every thread: one that ended is started again by another thread than the first."""
-    found = [path.read_text().split() for path in Path(f"/proc/{process.pid}/task").glob("*/children")]
-    return [int(number) for numbers in found for number in numbers]
-
-
-def is_alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_all_workers_take_usage_in_and_drain_when_told_to(scene: Scene, database_url: str, owner: sa.Engine) -> None:
     key = scene.deployment.key("platforms/tunesmith")
     with serving(database_url) as process:
         address = address_of(process)
-        workers = children(process)
+        workers = children_of(process.pid)
         assert len(workers) == WORKERS
 
         def submit(place: int) -> int:
@@ -126,9 +114,9 @@ def test_a_worker_that_ends_is_started_again_while_the_others_go_on(scene: Scene
     key = scene.deployment.key("platforms/tunesmith")
     with serving(database_url) as process:
         address = address_of(process)
-        first, second = children(process)
+        first, second = children_of(process.pid)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: len(set(children(process)) - {first, second}) == 1)
+        wait_until(lambda: len(set(children_of(process.pid)) - {first, second}) == 1)
         assert is_alive(second)
         with Client(address, key) as client:
             assert client.submit_events(POOL, events(range(3)), METHOD, batch_id="b").accepted_count == 3
@@ -169,7 +157,7 @@ def test_a_database_that_is_away_is_said_alike_by_any_number_of_workers(workers:
 def test_workers_do_not_outlive_a_killed_parent(database_url: str) -> None:
     with serving(database_url) as process:
         address_of(process)
-        workers = children(process)
+        workers = children_of(process.pid)
         process.kill()
         wait_until(lambda: not any(map(is_alive, workers)))
 

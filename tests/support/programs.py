@@ -61,3 +61,17 @@ def size_of(pid: int) -> Size:
     said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return Size(int(said["VmRSS"].split()[0]) // 1024, int(said["Threads"]), files)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that one started by any of its threads."""
+    found = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(number) for numbers in found for number in numbers]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, and does not only wait to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -138,10 +138,12 @@ def schedule(output: Output) -> None:
 @contextmanager
 def _stoppable(**overrides: Any) -> Iterator[tuple[Any, Event]]:
     from services.process.logs import configure_logs
-    from services.process.stopping import until_stopped
+    from services.process.stopping import LAST_SECONDS, until_stopped
     from services.settings import load_settings
 
     settings = load_settings(**overrides)
     configure_logs(settings)
-    with until_stopped() as stopped:
+    # Workers have their own limit, and their parent waits for them.
+    for_workers = LAST_SECONDS if settings.workers > 1 else 0.0
+    with until_stopped(settings.drain_seconds + for_workers) as stopped:
         yield settings, stopped

@@ -27,6 +27,7 @@ CHECKPOINTS: Final[list[dict[str, Any]]] = json.loads((FOLDER / "checkpoints.jso
 
 needs_node = pytest.mark.skipif(NODE is None, reason=NO_NODE)
 
+
 def named(cases: list[dict[str, Any]]) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in cases]
 

@@ -29,7 +29,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
         if starts > 3:
             back.set()
         return subprocess.Popen(
-            [sys.executable, "-c", f"import sys; print({address!r}, flush=True); sys.stdin.read()"],
+            [sys.executable, "-c", f"import sys; print({address!r}, flush=True); sys.stdin.read(1)"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
