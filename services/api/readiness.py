@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import Final, cast
 
 import sqlalchemy as sa
 
-from ledger.errors import LedgerError, StateError, StoreUnavailableError
+from ledger.errors import BusyError, LedgerError, StateError, StoreUnavailableError
 from ledger.store import signing
-from ledger.store.database import Database
+from ledger.store.database import Database, driver_connection
 from ledger.store.each_pool import ask_each
 from services.schema import require_current
 
@@ -19,13 +20,39 @@ PATIENCE_SECONDS: Final = 3.0
 """How long the database may take to answer before it is said not to."""
 
 
+STALLED_SECONDS: Final = 5
+"""How long commits may wait for a synchronous standby before that is said."""
+
+_HASTE: Final = "SET LOCAL lock_timeout = '1s';"
+"""So that two looks which wait for a lock end within `PATIENCE_SECONDS`."""
+
+_ASKED: Final = """
+    SELECT FROM api_key WHERE false; SELECT FROM pool WHERE false; SELECT FROM head WHERE false;
+    SELECT FROM leaf WHERE false;
+"""
+"""What every call asks of the database, but for its rows."""
+
+_STALLED: Final = """
+    SELECT set_config('role', 'none', true);
+    SELECT extract(epoch FROM clock_timestamp() - query_start)::float FROM pg_stat_activity
+    WHERE wait_event = 'SyncRep' AND usename = session_user AND datname = current_database()
+"""
+"""In one message, and so in one transaction: as the login, who alone sees what its own connections wait for."""
+
+
 def problems(database: Database) -> dict[str, str]:
     """Returns what keeps calls from being served, by what it is of."""
     try:
-        with database.transaction() as connection:
+        # A migration or a backup may hold a table that this reads and calls do not.
+        with suppress(BusyError), database.transaction() as connection:
+            driver_connection(connection).execute(_HASTE, prepare=False)
             if connection.execute(sa.text("SHOW transaction_read_only")).scalar_one() == "on":
                 return {"database": "is read-only: a standby, or set so"}
             require_current(connection)
+        with database.transaction() as connection:
+            driver_connection(connection).execute(_HASTE + _ASKED, prepare=False)
+    except BusyError:
+        return {"database": "a table that every call needs is locked by another transaction"}
     except StateError as error:
         return {"schema" if error.kind.startswith("SCHEMA") else "database": str(error)}
     except LedgerError as error:
@@ -37,18 +64,32 @@ def warnings(database: Database) -> dict[str, str]:
     """Returns what is wrong though calls can be served, by what it is of: `signing` is what no round moves money by."""
     try:
         refused, uncompared = _unsound(database)
+        stalled = _stalled(database)
     except LedgerError:
         return {}
+    found = {}
     if refused:
-        what = f"refused for {refused} logs, whose rounds are not cut or posted; the signer's log says why"
-        return {"signing": what}
-    if uncompared:
-        what = (
+        found["signing"] = f"refused for {refused} logs, whose rounds are not cut or posted; the signer's log says why"
+    elif uncompared:
+        found["signing"] = (
             f"{uncompared} logs are not compared with their last checkpoints since the database was started again, "
             "failed over or restored; their rounds are not cut or posted until `moiety schedule` has done so"
         )
-        return {"signing": what}
-    return {}
+    if stalled:
+        found["replication"] = (
+            f"{stalled} commits have waited more than {STALLED_SECONDS} s for a synchronous standby; nothing can be "
+            "written until it answers, or synchronous_standby_names names another"
+        )
+    return found
+
+
+def _stalled(database: Database) -> int:
+    """How many commits of this login have waited too long for a synchronous standby."""
+    with database.reading() as connection:
+        cursor = driver_connection(connection).execute(_STALLED, prepare=False)
+        cursor.nextset()
+        waits = cast("list[tuple[float]]", cursor.fetchall())
+    return sum(seconds > STALLED_SECONDS for (seconds,) in waits)
 
 
 def _unsound(database: Database) -> tuple[int, int]:

@@ -33,6 +33,7 @@ class Health(health.HealthServicer):
         self._database = database
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._stopped = Event()
+        self._wrong: dict[str, str] = {}
         self._watcher = Thread(target=self._watch, name="health", daemon=True)
 
     def Watch(self, request: Any, context: grpc.ServicerContext, *_: Any) -> None:  # type: ignore[override] # noqa: ARG002, N802
@@ -73,7 +74,10 @@ class Health(health.HealthServicer):
         return wrong, {} if wrong else warnings(self._database)
 
     def _tell(self, wrong: dict[str, str], warned: dict[str, str]) -> None:
-        """Set the status of the server as a whole and of each service."""
+        """Set the status of the server as a whole and of each service; log what is wrong when that changes."""
+        if wrong != self._wrong:
+            self._wrong = wrong
+            logger.warning("not ready" if wrong else "ready again", **wrong)
         for name in ("", *service_names()):
             serving = not wrong and not (name == ROUNDS and "signing" in warned)
             self.set(name, HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)

@@ -5,20 +5,28 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.errors import InvalidInputError
+from ledger.store.database import Database
 from moiety import Policy, Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
+from services.api import readiness
+from services.process.embedded import embedded_postgres
+from services.schema import upgrade
 from services.settings import load_settings
+from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.http import ask
 from tests.support.scene import POOL, event, open_scene
+from tests.support.standby import own_postgres_folder
 
 pytestmark = pytest.mark.surface
 
@@ -64,6 +72,59 @@ def test_a_schema_that_is_old_is_named(deployment: Deployment, owner: sa.Engine)
     assert "moiety db upgrade" in ready.json()["problems"]["schema"]
 
 
+def test_a_schema_that_may_not_be_used_is_not_told_as_an_old_one(deployment: Deployment, owner: sa.Engine) -> None:
+    with owner.begin() as connection:
+        connection.execute(sa.text("REVOKE USAGE ON SCHEMA public FROM moiety_app, public"))
+    ready = ask(http(deployment), "/readyz")
+    assert (ready.status, [*ready.json()["problems"]]) == (503, ["database"])
+    assert "USAGE on the schema public" in ready.json()["problems"]["database"]
+
+
+@pytest.mark.parametrize(
+    ("table", "status", "problems"),
+    [
+        ("api_key", 503, {"database": "a table that every call needs is locked by another transaction"}),
+        ("leaf", 503, {"database": "a table that every call needs is locked by another transaction"}),
+        ("alembic_version", 200, {}),
+    ],
+)
+def test_a_table_that_is_locked_is_a_problem_where_calls_need_it(
+    deployment: Deployment, owner: sa.Engine, table: str, status: int, problems: dict[str, str]
+) -> None:
+    with owner.begin() as connection:
+        connection.execute(sa.text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        ready = ask(http(deployment), "/readyz")
+    assert (ready.status, ready.json()["problems"]) == (status, problems)
+
+
+def test_commits_that_wait_for_a_synchronous_standby_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "STALLED_SECONDS", 0.1)
+    with own_postgres_folder() as folder, embedded_postgres(folder) as url:
+        upgrade(url)
+        database = Database(url, connections=4)
+        with psycopg.connect(url, autocommit=True) as admin, ThreadPoolExecutor(1) as threads:
+            assert readiness.warnings(database) == {}
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            admin.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: admin.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",))
+            waiting = threads.submit(_write, database)
+            try:
+                wait_until(lambda: "replication" in readiness.warnings(database))
+                assert readiness.warnings(database)["replication"].startswith("1 commits have waited")
+                assert (readiness.problems(database), waiting.done()) == ({}, False)
+            finally:
+                admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                admin.execute("SELECT pg_reload_conf()")
+            waiting.result(60)
+        assert readiness.warnings(database) == {}
+        database.close()
+
+
+def _write(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("SELECT nextval('batch_number'), pg_logical_emit_message(true, 'test', '')")
+
+
 def test_a_database_that_is_away_is_said_and_hides_no_metrics(
     deployment: Deployment, postgres: sa.Engine, database_url: str
 ) -> None:
@@ -71,10 +132,12 @@ def test_a_database_that_is_away_is_said_and_hides_no_metrics(
     with postgres.connect() as connection:
         connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    deployment.running.parts.database.close()
     try:
         ready = ask(http(deployment), "/readyz")
         assert ready.status == 503
         assert set(ready.json()["problems"]) == {"database"}
+        assert "is not currently accepting connections" in ready.json()["problems"]["database"]
         found = metrics_of(deployment)
         assert found["moiety_database_up"] == 0
         assert "process_resident_memory_bytes" in found
