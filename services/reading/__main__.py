@@ -1,10 +1,12 @@
 """The process that readers are forked from, for `services.reading.readers`.
 
-Each gets the descriptors of a socket for what is said and of the file.
+Each gets the descriptors of a socket for what is said, of the file, and of a pipe. It forks once more, and waits for
+the process that reads: what that one says may break off anywhere, so how it ended is said in the pipe.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pyarrow.json
@@ -15,8 +17,16 @@ from services.reading.reader import read
 
 
 def _become_reader(descriptors: list[int]) -> None:
-    said, source = descriptors
-    read(socket.socket(fileno=said), source)
+    said, source, ended = descriptors
+    reading = os.fork()
+    if reading == 0:
+        os.close(ended)
+        read(socket.socket(fileno=said), source)
+        return
+    os.close(said)
+    os.close(source)
+    _, status = os.waitpid(reading, 0)
+    os.write(ended, bytes([os.WTERMSIG(status)]))
 
 
 if __name__ == "__main__":

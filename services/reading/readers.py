@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,11 +21,19 @@ _ONE_HEAP: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "
 """The same memory for all threads of a reader, so that its limit is one of what is used."""
 
 
+_BY_ITS_FILE: Final = [
+    bytes([number])
+    for number in (0, signal.SIGXCPU, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+]
+"""The signals that end a process for what its file makes it do: its limits of time and memory, and damage in the code
+that reads it; 0 is none. SIGKILL is the machine's, where its memory ends."""
+
+
 class Reading:
     """A file that is being read by a process of its own."""
 
-    def __init__(self, said: socket.socket) -> None:
-        self._said = said
+    def __init__(self, said: socket.socket, ended: int) -> None:
+        self._said, self._ended = said, os.fdopen(ended, "rb", buffering=0)
         self.is_given_up = False
 
     def __iter__(self) -> Iterator[Batch]:
@@ -32,6 +41,7 @@ class Reading:
 
         Raises:
             InvalidInputError: it is no usage file, a row of it is no event, or it takes more than a reader has.
+            StoreUnavailableError: the process ended otherwise than by the file or its limits.
         """
         try:
             while isinstance(said := receive(self._said), Batch):
@@ -39,6 +49,10 @@ class Reading:
         except BrokenOffError:
             if self.is_given_up:
                 return
+            # Empty where the process that waits for it ended too, or was never forked.
+            if (ended := self._ended.read(1)) not in _BY_ITS_FILE:
+                reason = f"signal {ended[0]}" if ended else "nobody knows how"
+                raise StoreUnavailableError("the process that read the file", reason) from None
             raise InvalidInputError.of("body", _takes_too_much()) from None
         if not isinstance(said, End):
             raise InvalidInputError.of(said.field, said.reason)
@@ -53,6 +67,7 @@ class Reading:
         """End the reader, if it has not ended."""
         self.give_up()
         self._said.close()
+        self._ended.close()
 
 
 class Readers:
@@ -68,14 +83,16 @@ class Readers:
             StoreUnavailableError: no process can be started.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        ended, says_ended = os.pipe()
+        reading = Reading(ours, ended)
+        with theirs, os.fdopen(says_ended, "wb"):
             try:
-                self._forks.fork([theirs.fileno(), source])
+                self._forks.fork([theirs.fileno(), source, says_ended])
                 ours.sendall(f"{kind} {id_scheme}\n".encode())
-            except OSError:
-                ours.close()
-                raise StoreUnavailableError from None
-        return Reading(ours)
+            except OSError as error:
+                reading.close()
+                raise StoreUnavailableError("a process to read the file", str(error)) from None
+        return reading
 
     def close(self) -> None:
         """Start no more of them; those under way end with their files."""

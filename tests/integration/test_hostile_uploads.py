@@ -64,11 +64,14 @@ def growing_little() -> Iterator[None]:
 
 
 def readers() -> list[int]:
-    """The processes that read a file now: children of the one that this process has them forked from."""
+    """The processes that read a file now: each a child of one that waits for it, which is a child of the one that this
+    process has them forked from.
+    """
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     homes = {pid for pid, parent, command in rows if int(parent) == os.getpid() and "services.reading" in command}
-    return [int(pid) for pid, parent, _ in rows if parent in homes]
+    waiting = {pid for pid, parent, _ in rows if parent in homes}
+    return [int(pid) for pid, parent, _ in rows if parent in waiting]
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -115,14 +118,25 @@ def test_a_hostile_file_is_refused_with_a_reason_and_costs_the_server_no_memory(
     until(lambda: not readers())
 
 
-def test_a_reader_that_is_killed_refuses_its_file_and_no_other(scene: Scene, key: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "says"),
+    [
+        (signal.SIGXCPU, 400, "is damaged, or takes more than"),
+        (signal.SIGKILL, 503, "the process that read the file is not available"),
+    ],
+    ids=["by its limits", "by the machine"],
+)
+def test_a_reader_that_is_killed_ends_its_upload_and_no_other(
+    number: signal.Signals, status: int, says: str, scene: Scene, key: str
+) -> None:
+    """The kernel ends one that takes too long, for which its file is to blame, and any where memory ends."""
     broken = Sending(scene, key)
     broken.send(b"".join(LINE.replace(b"play", b"killed-%d" % number) for number in range(11_000)))
     until(lambda: bool(readers()))
     for reader in readers():
-        os.kill(reader, signal.SIGKILL)
-    status, said = broken.answer()
-    assert (status, "is damaged, or takes more than" in said) == (400, True)
+        os.kill(reader, number)
+    found, said = broken.answer()
+    assert (found, says in said, "RetryInfo" in said) == (status, True, status == 503), said
     assert post(scene, LINE, NDJSON, key).status == 200
 
 
