@@ -31,7 +31,7 @@ def service(shared_deployment: Deployment) -> Database:
 
 
 def require_forbidden(service: Database, statement: str) -> None:
-    with pytest.raises(StoreUnfitError, match="permission denied|must be owner"), service.transaction() as connection:
+    with pytest.raises(StoreUnfitError, match=r"permission denied|must be owner"), service.transaction() as connection:
         connection.exec_driver_sql(statement)
 
 
