@@ -9,6 +9,7 @@ from datetime import datetime
 from ledger.store.acts import Acts
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
+from ledger.store.gates import Gate
 from ledger.store.readers import Readers
 from ledger.store.usage.intake import UsageStore
 from ledger.store.vault import Vault
@@ -28,13 +29,18 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a deployment, on one database."""
+    """The parts of a deployment, on one database.
+
+    Attributes:
+        heavy: what calls pass before they read something whole, such as a batch or the tables of a round.
+    """
 
     settings: Settings
     clock: Clock
     database: Database
     readers: Readers
     bodies: Bodies
+    heavy: Gate
     vault: Vault
     keyring: KeyRing
     acts: Acts

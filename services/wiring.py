@@ -10,6 +10,7 @@ from ledger.errors import InvalidInputError
 from ledger.store.acts import Acts
 from ledger.store.admissions import ADMIT_PLATFORM
 from ledger.store.database import Database
+from ledger.store.gates import Gate
 from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
 from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.memberships import DECLARE_MEMBERSHIP
@@ -79,6 +80,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     database = pooled(settings.database_url, clock=instead_of_the_databases(clock), waited=count_head_wait)
     standby = pooled(settings.read_database_url) if settings.read_database_url else None
     bodies = open_bodies(settings.bodies_url)
+    heavy = Gate.for_heavy_calls()
     settlement = Settlement(database, bodies)
     vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
     readers = Readers(database, standby)
@@ -88,10 +90,11 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         database=database,
         readers=readers,
         bodies=bodies,
+        heavy=heavy,
         vault=vault,
         keyring=KeyRing(database, clock),
         acts=Acts(EFFECTS),
-        usage=UsageStore(database, clock, bodies),
+        usage=UsageStore(database, clock, bodies, heavy),
         settlement=settlement,
         paying=Paying(database, vault),
         banking=Banking(vault),

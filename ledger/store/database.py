@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from threading import BoundedSemaphore, Lock
 from typing import Any, Final, NamedTuple, cast
 
@@ -54,16 +55,17 @@ _SILENCE: Final = {
 
 
 class Work:
-    """What is done in the database for one call, which ends when the call is given up."""
+    """What is done or waited for on behalf of one call, which ends when the call is given up."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._under_way: set[psycopg.Connection[Any]] = set()
+        self._under_way: list[Callable[[], None]] = []
+        """What ends each thing that is under way."""
         self._given_up = False
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a connection is in use for it."""
+        """Whether a connection is in use for it, or it waits before a gate."""
         return bool(self._under_way)
 
     @property
@@ -76,27 +78,34 @@ class Work:
         # Under the lock: a connection that is let go of meanwhile may be another call's next.
         with self._lock:
             self._given_up = True
-            for connection in self._under_way:
-                with suppress(psycopg.Error):
-                    connection.cancel_safe(timeout=CONNECT_SECONDS)
+            for end in self._under_way:
+                end()
+
+    def using(self, connection: sa.Connection) -> AbstractContextManager[None]:
+        """Use a connection for it. Raises as `ended_by` does."""
+        return self.ended_by(partial(_cancel, driver_connection(connection)))
 
     @contextmanager
-    def using(self, connection: sa.Connection) -> Iterator[None]:
-        """Use a connection for it.
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """Do something for it that `end` ends.
 
         Raises:
             StoreUnavailableError: it was given up.
         """
-        driver = driver_connection(connection)
         with self._lock:
             if self._given_up:
                 raise StoreUnavailableError
-            self._under_way.add(driver)
+            self._under_way.append(end)
         try:
             yield
         finally:
             with self._lock:
-                self._under_way.discard(driver)
+                self._under_way.remove(end)
+
+
+def _cancel(driver: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        driver.cancel_safe(timeout=CONNECT_SECONDS)
 
 
 work_of_call: Final[ContextVar[Work | None]] = ContextVar("work_of_call", default=None)

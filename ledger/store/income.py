@@ -9,9 +9,11 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from ledger.errors import NotFoundError, StateError
+from ledger.errors import InvalidInputError, NotFoundError, StateError
 from ledger.income import Distribute, MatchContent, ReceiptContent, ReportContent, ReversalContent
+from ledger.journal import credit_account, due_account, platform_account
 from ledger.log.leaves import Content, Leaf, decode
+from ledger.money import MAX_AMOUNT_MINOR
 from ledger.store import journal, log, registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect
@@ -20,6 +22,10 @@ from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
 
 C = TypeVar("C", bound=Content)
+
+MAX_OPEN_MINOR: Final = MAX_AMOUNT_MINOR
+"""What a platform may have reported in a pool and not paid: as much in total as one report may say. All platforms of a
+pool share accounts, and so none takes more than a 9,000th of the room in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,16 @@ class Income:
         return int(self.content.amount_minor - self.reversed_minor)
 
 
-def record_report(connection: sa.Connection, pool: PoolRef, content: ReportContent) -> Income:
+def record_report(
+    connection: sa.Connection, pool: PoolRef, content: ReportContent, *, distributed_size: int = 0
+) -> Income:
     """Record a report exactly once by (platform, request_id). Repeating the request returns the first record.
+
+    `distributed_size` is the size of the log up to which a round has distributed what was reported.
 
     Raises:
         IdentityReusedError: the request id was used with other content.
+        InvalidInputError: more than MAX_OPEN_MINOR of the platform would be open.
         StateError: the platform is not admitted to the pool.
     """
     platform_id = registry.platform_number(connection, content.platform)
@@ -55,6 +66,7 @@ def record_report(connection: sa.Connection, pool: PoolRef, content: ReportConte
         journal.require_same(recorded, content)
         return find_income(connection, pool, recorded.leaf.index)
     require_admitted(connection, pool, content.platform, platform_id)
+    _require_room(connection, pool, content, distributed_size)
     moved = journal.append_moving(connection, pool, content, now)
     row = {
         "platform_id": platform_id,
@@ -63,6 +75,29 @@ def record_report(connection: sa.Connection, pool: PoolRef, content: ReportConte
     }
     journal.claim(connection, pool, t.report, row, moved.leaf.index)
     return Income(moved, content.platform, 0)
+
+
+def _require_room(connection: sa.Connection, pool: PoolRef, content: ReportContent, distributed_size: int) -> None:
+    """Check that a platform may report so much more, under the lock on the log's head."""
+    open_minor = _open_minor(connection, pool, content.platform, distributed_size)
+    most = max(0, MAX_OPEN_MINOR - open_minor)
+    if content.amount_minor > most:
+        is_not = "paid" if pool.distribute == Distribute.RECEIVED else "distributed"
+        told = f"{open_minor:,} was reported before and is not {is_not}, and {MAX_OPEN_MINOR:,} is the most in total"
+        raise InvalidInputError.of(
+            "report.amount_minor", f"must be at most {most:,}, got {content.amount_minor:,}: {told}"
+        )
+
+
+def _open_minor(connection: sa.Connection, pool: PoolRef, platform: str, distributed_size: int) -> int:
+    """Returns what a platform has reported and not paid or, where nobody pays, what no round has distributed."""
+    if pool.distribute == Distribute.RECEIVED:
+        accounts = [due_account(platform), credit_account(platform)]
+        due, credit = (amount or 0 for amount, _ in journal.latest_balances(connection, pool, accounts))
+        return due - credit
+    owed = platform_account(platform)
+    now, _ = journal.latest_balance(connection, pool, owed)
+    return journal.balances_of(connection, pool, [owed], log_size=distributed_size).get(owed, 0) - (now or 0)
 
 
 def list_reports(

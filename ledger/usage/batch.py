@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -62,12 +62,28 @@ class Batch:
         sums: Int64Array = np.diff(until[self.offsets])
         return sums
 
-    def position_of(self, event_id: bytes, duplicates: set[int]) -> int | None:
+    def position_of(self, event_id: bytes, duplicates: Int64Array) -> int | None:
         """The place of an event in the batch that recorded it; None if it is not there or only as a duplicate."""
-        for position in np.flatnonzero(self.event_ids == np.void(event_id)).tolist():
-            if position not in duplicates:
-                return int(position)
-        return None
+        found = np.setdiff1d(np.flatnonzero(self.event_ids == np.void(event_id)), duplicates)
+        return int(found[0]) if len(found) else None
+
+    def only(self, chosen: BoolArray) -> Batch:
+        """The batch with some of its events, (n,), and their amounts; `names` stay."""
+        if chosen.all():
+            return self
+        lengths = np.diff(self.offsets)
+        of_chosen = np.repeat(chosen, lengths)
+        return replace(
+            self,
+            event_ids=self.event_ids[chosen],
+            work_ids=None if self.work_ids is None else self.work_ids.filter(chosen),
+            occurred_at=self.occurred_at[chosen],
+            units=self.units[chosen],
+            modes=self.modes[chosen],
+            offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]),
+            name_index=self.name_index[of_chosen],
+            amounts=self.amounts[of_chosen],
+        )
 
 
 def events_at(places: Int64Array, offsets: Int64Array) -> Int64Array:

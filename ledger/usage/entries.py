@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import Kind
@@ -18,6 +19,7 @@ from ledger.log.leaves import (
     is_empty,
     is_none,
 )
+from ledger.usage.batch import Int64Array
 from ledger.usage.ids import IdScheme
 
 
@@ -189,15 +191,17 @@ class RetractionContent(Content):
         return self.platform
 
 
-def encode_positions(positions: list[int]) -> str:
+def encode_positions(positions: Sequence[int] | Int64Array) -> str:
     """Positions in a batch as a base64 bitmap: position p is bit p % 8 (least significant first) of byte p // 8.
 
     The bitmap ends with the last set bit's byte, so no positions are the empty string, and 65,536 take 11 kB at most.
     """
-    bitmap = bytearray((max(positions) // 8 + 1) if positions else 0)
-    for position in positions:
-        bitmap[position // 8] |= 1 << position % 8
-    return base64.b64encode(bitmap).decode()
+    if not len(positions):
+        return ""
+    places = np.asarray(positions, dtype=np.int64)
+    bits = np.zeros(int(places.max()) + 1, dtype=np.uint8)
+    bits[places] = 1
+    return base64.b64encode(np.packbits(bits, bitorder="little").tobytes()).decode()
 
 
 def decode_positions(text: str) -> list[int]:
@@ -206,11 +210,26 @@ def decode_positions(text: str) -> list[int]:
     Raises:
         LedgerCorruptError: `encode_positions` does not write this.
     """
+    found: list[int] = positions_in(text).tolist()
+    return found
+
+
+def positions_in(text: str) -> Int64Array:
+    """Returns the same as an array. Raises as `decode_positions` does."""
+    bits = np.unpackbits(np.frombuffer(_bitmap(text), dtype=np.uint8), bitorder="little")
+    return np.flatnonzero(bits)
+
+
+def count_positions(text: str) -> int:
+    """Returns how many there are, without listing them. Raises as `decode_positions` does."""
+    return int.from_bytes(_bitmap(text), "little").bit_count()
+
+
+def _bitmap(text: str) -> bytes:
     try:
         bitmap = base64.b64decode(text, validate=True)
     except ValueError:
         raise LedgerCorruptError("duplicates", "not base64") from None
-    positions = [8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
-    if encode_positions(positions) != text:
+    if base64.b64encode(bitmap).decode() != text or bitmap[-1:] == b"\x00":
         raise LedgerCorruptError("duplicates", "not a canonical bitmap")
-    return positions
+    return bitmap

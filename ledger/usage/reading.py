@@ -1,6 +1,7 @@
 """How the bodies of a method's batches are read: as shares, or as scores that its rule makes into shares.
 
-Intake, retraction, the finding of an event and replay all read a body by this one function.
+Intake and replay read all of a body. Retraction, and the finding of an event, read its columns and have the events that
+they are about made into shares, by the same rules: each event's shares follow from that event alone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
+from ledger.usage import scores, shares
 from ledger.usage.batch import Batch, BoolArray
+from ledger.usage.decoding import read_columns
 from ledger.usage.membership import nearly_known
 from ledger.usage.methods import ScoreRule
-from ledger.usage.scores import parse_score_batch, require_known_sources, shares_of
-from ledger.usage.shares import parse_batch
 
 NEARLY_KNOWN_MAX: Final = 10
 """Sources of a batch that its receipt says are nearly known."""
@@ -58,11 +59,26 @@ class Reading:
             InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
         """
         if self.rule is None:
-            return parse_batch(body, written)
-        scores = parse_score_batch(body)
+            return shares.parse_batch(body, written)
+        scored = scores.parse_score_batch(body)
         if registered and self.membership is None:
-            require_known_sources(scores, registered(scores.names))
+            scores.require_known_sources(scored, registered(scored.names))
         if nearly is not None and self.membership is not None:
-            named = (scores.names[place] for place in np.unique(scores.name_index)[:LOOKED_AT_MAX].tolist())
+            named = (scored.names[place] for place in np.unique(scored.name_index)[:LOOKED_AT_MAX].tolist())
             nearly += islice(nearly_known(named, self.membership), NEARLY_KNOWN_MAX)
-        return shares_of(scores, self.rule, self.membership)
+        return scores.shares_of(scored, self.rule, self.membership)
+
+    def columns(self, body: bytes) -> Batch:
+        """The columns of a batch that is in the log, with shares or scores; `usage_in` checks its events.
+
+        Raises:
+            InvalidInputError: the bytes are not such a batch.
+        """
+        return read_columns(body, shares.SHARES if self.rule is None else scores.SCORES)
+
+    def usage_in(self, columns: Batch, chosen: BoolArray) -> Batch:
+        """Some events, (n,), of such columns, with their shares. Raises as `usage` does."""
+        part = columns.only(chosen)
+        if self.rule is None:
+            return shares.checked(part)
+        return scores.shares_of(scores.checked(part), self.rule, self.membership)

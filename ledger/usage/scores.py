@@ -82,7 +82,11 @@ def parse_score_batch(body: bytes) -> Batch:
     Raises:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
-    batch = read_columns(body, SCORES)
+    return checked(read_columns(body, SCORES))
+
+
+def checked(batch: Batch) -> Batch:
+    """Returns the batch, after its check against the rules on single events. Raises as `parse_score_batch` does."""
     raise_violations(_violations(batch))
     return batch
 

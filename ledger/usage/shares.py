@@ -54,6 +54,11 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
     else:
         batch = written
         require_sizes(body, batch, SHARES)
+    return checked(batch)
+
+
+def checked(batch: Batch) -> Batch:
+    """Returns the batch, after its check against the rules on single events. Raises as `parse_batch` does."""
     raise_violations(violations(batch))
     return batch
 

@@ -110,19 +110,7 @@ def weigh_by_month(batch: Batch, accepted: BoolArray) -> BatchWeights:
 
 def _weigh_only(batch: Batch, chosen: BoolArray) -> ByMode:
     """Returns the weights of some events, at the cost of as many: a batch may have many months."""
-    lengths = np.diff(batch.offsets)
-    of_chosen = np.repeat(chosen, lengths)
-    part = replace(
-        batch,
-        event_ids=batch.event_ids[chosen],
-        work_ids=None,
-        occurred_at=batch.occurred_at[chosen],
-        units=batch.units[chosen],
-        modes=batch.modes[chosen],
-        offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]),
-        name_index=batch.name_index[of_chosen],
-        amounts=batch.amounts[of_chosen],
-    )
+    part = replace(batch, work_ids=None).only(chosen)
     return weigh(part, np.ones(len(part), dtype=np.bool_))
 
 

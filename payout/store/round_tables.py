@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
+from threading import Lock
 from typing import Final, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -84,6 +85,9 @@ class Own(NamedTuple):
 _INDEXES: Final = Kept[_Index](MAX_KEPT_BLOCKS, lambda index: 1 + len(index.blocks))
 """By the table's hash, so that none is ever stale."""
 
+_INDEXING: Final = Lock()
+"""One thread at a time reads a table whole: those who ask for the same table at once then find its index."""
+
 
 def page_of_table(connection: sa.Connection, pool: PoolRef, digest: bytes, after: int, limit: int) -> bytes:
     """Returns the header of the table with a hash, and up to `limit` lines after the first `after`.
@@ -113,12 +117,16 @@ def lines_of_table(connection: sa.Connection, pool: PoolRef, digest: bytes, coll
 
 def _index(connection: sa.Connection, pool: PoolRef, digest: bytes) -> _Index:
     known = _INDEXES.find(digest)
-    if known is None:
-        known = _Index.over(log.checked_body(connection, pool, digest))
-        if any(earlier.first > later.first for earlier, later in pairwise(known.blocks)):
-            raise LedgerCorruptError(_subject(pool, digest), "is not sorted by collective")
-        _INDEXES.keep(digest, known)
-    return known
+    if known is not None:
+        return known
+    with _INDEXING:
+        known = _INDEXES.find(digest)
+        if known is None:
+            known = _Index.over(log.checked_body(connection, pool, digest))
+            if any(earlier.first > later.first for earlier, later in pairwise(known.blocks)):
+                raise LedgerCorruptError(_subject(pool, digest), "is not sorted by collective")
+            _INDEXES.keep(digest, known)
+        return known
 
 
 def _read(connection: sa.Connection, pool: PoolRef, digest: bytes, index: _Index, blocks: tuple[_Block, ...]) -> bytes:

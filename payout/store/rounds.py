@@ -203,6 +203,18 @@ def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | Non
     return next(_records(connection, query), None)
 
 
+def distributed_size(connection: sa.Connection, pool: PoolRef) -> int:
+    """Returns the size of the log of which the last posted round distributed the revenue; 0 if none was posted."""
+    query = (
+        sa.select(sa.func.max(t.round_.c.leaf_index))
+        .join_from(
+            t.round_, t.posting, (t.posting.c.pool_id == t.round_.c.pool_id) & (t.posting.c.number == t.round_.c.number)
+        )
+        .where(t.round_.c.pool_id == pool.pool_id)
+    )
+    return connection.execute(query).scalar() or 0
+
+
 def list_rounds(
     connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000, newest_first: bool = False
 ) -> list[RoundRecord]:

@@ -40,7 +40,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
-        self._acts = parts.acts
+        self._acts, self._heavy = parts.acts, parts.heavy
         self.balances: Final = Balances(parts.database)
 
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
@@ -135,7 +135,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def PreviewAdjustment(
         self, request: pb.PreviewAdjustmentRequest, context: grpc.ServicerContext
     ) -> pb.PreviewAdjustmentResponse:
-        with self._database.snapshot() as connection:
+        with self._heavy.passed(caller().name), self._database.snapshot() as connection:
             pool_id, _ = ids_in(request.name, "pools/*/rounds/*", "name")
             pool = pool_of(connection, f"pools/{pool_id}", "name")
             made = pb.Adjustment(
@@ -158,7 +158,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: pb.ListAdjustmentsRequest, context: grpc.ServicerContext
     ) -> pb.ListAdjustmentsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
-        with self._database.snapshot() as connection:
+        with self._heavy.passed(caller().name), self._database.snapshot() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = adjustments.list_adjustments(connection, pool, after=after, limit=limit)
         made, token = page_of(found, limit, convert.adjustment_to_proto, lambda each: (each.recorded.leaf.index,))

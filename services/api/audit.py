@@ -17,6 +17,7 @@ from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
 from ledger.store import log
 from ledger.store.acts import REGISTRY
+from ledger.store.gates import HEAVY_WAITING, Gate
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds
@@ -33,6 +34,9 @@ from services.parts import Parts
 from services.replaying.process import Source
 from services.replaying.processes import Replaying
 
+REPLAYS_AT_ONCE: Final = 2
+"""Each reads every batch of its round, for minutes where there are many."""
+
 REPLAY_THREADS: Final = 2
 """One thread reads a body while the other parses and weighs one."""
 
@@ -48,6 +52,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         self._watches = watches
         self._bodies, self._bodies_url = parts.bodies, parts.settings.bodies_url
         self._replaying = Replaying()
+        self._replays = Gate(REPLAYS_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
 
     def close(self) -> None:
         """End what replays' processes are forked from."""
@@ -108,6 +113,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         database = self._readers.database_for(request.name)
         source = Source(database.address, pool, self._bodies_url)
         with (
+            self._replays.passed(caller().name),
             ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads,
             self._replaying.weighing(source) as weighing,
         ):

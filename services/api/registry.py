@@ -114,7 +114,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
         self._keyring = parts.keyring
-        self._acts = parts.acts
+        self._acts, self._heavy = parts.acts, parts.heavy
 
     def CreatePlatform(self, request: pb.CreatePlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
         platform = convert.platform_from_proto(request.platform_id, request.platform)
@@ -276,7 +276,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         return pb.ListMethodsResponse(methods=listed, next_page_token=token)
 
     def CreateMembership(self, request: pb.CreateMembershipRequest, context: grpc.ServicerContext) -> pb.Membership:
-        new = memberships.new_membership(request.membership_id, request.body)
+        with self._heavy.passed(caller().name):
+            new = memberships.new_membership(request.membership_id, request.body)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             memberships.require_registered(connection, new)

@@ -25,7 +25,7 @@ from ledger.store import income
 from ledger.store.log import PoolRef
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
-from payout.store import pools, tariffs
+from payout.store import pools, rounds, tariffs
 from services.access.keys import Role
 from services.access.permissions import actor, caller, own_id
 from services.api import convert
@@ -43,7 +43,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
     """Money into pools."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database, self._acts = parts.database, parts.acts
+        self._database, self._acts, self._heavy = parts.database, parts.acts, parts.heavy
 
     def ReportRevenue(self, request: pb.ReportRevenueRequest, context: grpc.ServicerContext) -> pb.Report:
         asked, platform = request.report, caller().id
@@ -70,7 +70,8 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             )
             if request.validate_only:
                 return asked
-            return convert.report_to_proto(income.record_report(connection, pool, content))
+            size = rounds.distributed_size(connection, pool)
+            return convert.report_to_proto(income.record_report(connection, pool, content, distributed_size=size))
 
     def ListReports(self, request: pb.ListReportsRequest, context: grpc.ServicerContext) -> pb.ListReportsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
@@ -191,7 +192,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
     def ListDues(self, request: pb.ListDuesRequest, context: grpc.ServicerContext) -> pb.ListDuesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         platform = own_id(Role.PLATFORM)
-        with self._database.transaction() as connection:
+        with self._heavy.passed(caller().name), self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             dues = tariffs.read_dues(connection, pool, Period.parse(request.period))
         mine = [each for each in dues.platforms if platform in (None, each.platform) and each.platform > after]

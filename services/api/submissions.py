@@ -128,7 +128,7 @@ class Submissions:
             raise found
         if isinstance(found, Sent):
             return convert.validated_to_proto(asked.identity.pool, self._usage.validate(found))
-        count_batch(found.content.accepted, len(found.duplicate_positions()), len(asked.body))
+        count_batch(found.content.accepted, found.duplicate_count, len(asked.body))
         return convert.receipt_to_proto(asked.identity.pool, found)
 
     def _columns(self, asked: Sequence[Submission]) -> list[Batch | LedgerError]:

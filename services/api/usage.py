@@ -5,18 +5,22 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import takewhile
 from threading import Thread
 from traceback import clear_frames
 from typing import Final
+from uuid import UUID
 
 import grpc
+import numpy as np
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import registry
+from ledger.store.log import PoolRef
 from ledger.store.refusals import list_refusals
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
@@ -32,7 +36,7 @@ from services.api.call import authenticated_again, logger, open_stream, request_
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
 from services.api.large import LargeMessages
-from services.api.names import only_id, page_limit, parse_batch_name, place_in
+from services.api.names import batch_name, only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.refusals import Refusals, refusal_to_proto
 from services.api.registry import pool_of
@@ -41,6 +45,9 @@ from services.api.submissions import Submissions, identity_of
 from services.api.usage_events import MAX_ROW_EVENTS, event_at, parse_event_id
 from services.metrics import count_batch
 from services.parts import Parts
+
+LISTED_FREELY: Final = 1_000
+"""Duplicates that a receipt lists without its call passing the gate: listing 65,536 takes milliseconds, and 180 kB."""
 
 WAITING: Final = 1
 """Batches of one stream that wait between the one whose receipt is next and the one that was read last: so one is
@@ -150,7 +157,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         if sent.request.validate_only:
             return convert.validated_to_proto(identity.pool, self._usage.validate(batch))
         recorded = self._usage.accept(batch)
-        count_batch(recorded.content.accepted, len(recorded.duplicate_positions()), len(sent.body))
+        count_batch(recorded.content.accepted, recorded.duplicate_count, len(sent.body))
         return convert.receipt_to_proto(identity.pool, recorded)
 
     def SetIdScheme(self, request: pb.SetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:
@@ -180,7 +187,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             event_ids=tuple(event_ids),
             reason=require_text(request.reason, "reason", least=1, most=MAX_NOTE),
         )
-        with self._database.transaction() as connection:
+        with self._usage.retracting.passed(caller().name), self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = retract(connection, pool, asked, self._usage)
         return pb.RetractUsageResponse(
@@ -193,7 +200,9 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
             batch = batches.find_batch(connection, pool, platform, batch_id)
-        return convert.receipt_to_proto(pool.name, batch)
+        is_long = batch.duplicate_count > LISTED_FREELY
+        with self._usage.heavy.passed(caller().name) if is_long else nullcontext():
+            return convert.receipt_to_proto(pool.name, batch)
 
     def GetBatchProof(self, request: pb.GetBatchProofRequest, context: grpc.ServicerContext) -> pb.BatchProof:
         pool_id, platform, batch_id = parse_batch_name(request.name, "name")
@@ -237,19 +246,26 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             registry.platform_number(connection, platform)
-            found: RecordedBatch = batches.find_event(connection, pool, platform, event_id)
-            body = self._usage.bodies.checked(connection, pool, bytes.fromhex(found.content.body_sha256))
-            reading = self._usage.readings.then(connection, pool, found.content)
-        batch = reading.usage(body)
-        position = batch.position_of(event_id.bytes, set(found.duplicate_positions()))
-        if position is None:
-            raise NotFoundError(f"{request.parent}/events/{platform}~{event_id}")
+            found = batches.find_event(connection, pool, platform, event_id)
+        with self._usage.heavy.passed(caller().name):
+            position, event = self._event_of(pool, found, event_id)
         return pb.FindEventResponse(
-            batch=convert.receipt_to_proto(pool.name, found).name,
+            batch=batch_name(pool.name, platform, found.content.batch_id),
             leaf_index=found.leaf_index,
             position=position,
-            event=event_at(batch, position),
+            event=event,
         )
+
+    def _event_of(self, pool: PoolRef, found: RecordedBatch, event_id: UUID) -> tuple[int, pb.UsageEvent]:
+        """Returns an event of a batch, and its position. Only its own shares are computed."""
+        with self._database.reading() as connection:
+            reading = self._usage.readings.then(connection, pool, found.content)
+            body = self._usage.bodies.checked(connection, pool, bytes.fromhex(found.content.body_sha256))
+        columns = reading.columns(body)
+        position = columns.position_of(event_id.bytes, found.duplicate_positions())
+        if position is None:
+            raise NotFoundError(f"pools/{pool.name}/events/{found.content.platform}~{event_id}")
+        return position, event_at(reading.usage_in(columns, np.arange(len(columns)) == position), 0)
 
     def _platform_asked_for(self, name: str) -> str:
         own = own_id(Role.PLATFORM)

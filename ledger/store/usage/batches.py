@@ -25,7 +25,7 @@ from ledger.store.usage.claims import EventClaim, ascending
 from ledger.store.usage.closing import require_events_kept
 from ledger.store.usage.pages import find_numbers
 from ledger.usage.batch import Int64Array
-from ledger.usage.entries import UsageContent, decode_positions
+from ledger.usage.entries import UsageContent, count_positions, positions_in
 from ledger.usage.methods import Method
 from ledger.usage.weights import BatchWeights, pack
 
@@ -56,9 +56,14 @@ class RecordedBatch:
     content: UsageContent
     nearly_known: tuple[tuple[str, str], ...] = ()
 
-    def duplicate_positions(self) -> list[int]:
-        """Positions of the events that were left out, ascending."""
-        return decode_positions(self.content.duplicates)
+    @property
+    def duplicate_count(self) -> int:
+        """How many events were left out."""
+        return count_positions(self.content.duplicates)
+
+    def duplicate_positions(self) -> Int64Array:
+        """Their positions, ascending."""
+        return positions_in(self.content.duplicates)
 
 
 def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id: str) -> RecordedBatch:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from threading import BoundedSemaphore
 from typing import Final
 
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, driver_connection, pipelined_to_commit
+from ledger.store.gates import HEAVY_WAITING, Gate
 from ledger.store.groups import Groups
 from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
@@ -49,6 +49,10 @@ LARGE_AT_ONCE: Final = 2
 PREPARED_AT_ONCE: Final = 2
 """More would take the interpreter from each other and from those who record; each has megabytes of arrays."""
 
+RETRACTIONS_AT_ONCE: Final = 4
+"""Retractions under way at a time, one of each platform. They alone keep a connection while they wait to read a batch,
+and there must be others for those who read meanwhile."""
+
 INSERTED_CLAIMS: Final = 2_000
 """Up to this many ids are inserted with the statements around them, which saves more than COPY does."""
 
@@ -62,16 +66,29 @@ _CONFLICTS: Final = (
 
 
 class UsageStore:
-    """Records batches."""
+    """Records batches.
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], bodies: Bodies | None = None) -> None:
+    Attributes:
+        heavy: what is passed before a whole batch is read that was recorded before.
+        retracting: what a retraction passes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        bodies: Bodies | None = None,
+        heavy: Gate | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self.bodies = bodies or Bodies()
+        self.heavy = heavy or Gate.for_heavy_calls()
+        self.retracting = Gate(RETRACTIONS_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
         self._preparation = Preparation(database, clock)
         self.readings = self._preparation.readings
         self._batch_numbers = BatchNumbers()
-        self._preparing = BoundedSemaphore(PREPARED_AT_ONCE)
+        self._preparing = Gate(PREPARED_AT_ONCE, of_one=PREPARED_AT_ONCE)
         self._groups: Groups[Sent | Prepared, RecordedBatch] = Groups(self._record_group, _CONFLICTS)
         self._large: Groups[Sent | Prepared, RecordedBatch] = Groups(
             self._record_group, _CONFLICTS, most=LARGE_TOGETHER, at_once=LARGE_AT_ONCE
@@ -115,8 +132,7 @@ class UsageStore:
                         raise tried
                     return tried
                 if prepared is None:
-                    with self._preparing:
-                        prepared = self._preparation.one(sent)
+                    prepared = self._prepared(sent)
                 self._write_elsewhere(prepared)
                 return self._record_with_others(prepared) if is_first else self._record_what_is_new(prepared)
             except BodySweptError:
@@ -162,13 +178,17 @@ class UsageStore:
         Raises as `accept` does.
         """
         self._recorded_before(sent)
-        prepared = self._preparation.one(sent)
+        prepared = self._prepared(sent)
         with self._database.reading() as connection:
             (looked,) = pages.look(connection, prepared.pool, [prepared.claim(batch_number=0)])
             taken = ~looked.rows().find_free(connection, prepared.pool)
         known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
         content = prepared.of_free(~known).content()
         return RecordedBatch(0, b"", self._clock(), content, prepared.nearly_known)
+
+    def _prepared(self, sent: Sent) -> Prepared:
+        with self._preparing.passed(f"platforms/{sent.identity.platform}"):
+            return self._preparation.one(sent)
 
     def _write_elsewhere(self, prepared: Prepared) -> None:
         if self.bodies.are_elsewhere(prepared.body):

@@ -130,7 +130,7 @@ class Prepared:
             membership_version=self.membership_version,
             id_scheme=self.id_scheme.value,
             accepted=int(np.count_nonzero(self.accepted)),
-            duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
+            duplicates=encode_positions(np.flatnonzero(~self.accepted)),
             ai_only=self.weights.totals(AI_ONLY),
             human_ai=self.weights.totals(HUMAN_AI),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import IdentityReusedError, InvalidInputError, Violation
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, Violation
 from ledger.log.leaves import decode
 from ledger.store import log, registry, turns
 from ledger.store import tables as t
@@ -23,13 +23,14 @@ from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
 from ledger.store.usage.pages import find_numbers
-from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
+from ledger.usage.batch import Int64Array
+from ledger.usage.entries import RetractionContent, encode_positions, positions_in
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
 from ledger.usage.weights import BatchWeights, weigh_by_month
 
 MAX_BATCHES: Final = 100
-"""Batches that one request may reach into: each is read whole, while others who take back usage of the pool wait."""
+"""Batches that one request may reach into: each is read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,12 @@ class RecordedRetraction:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """What a request takes back of one batch; its weights are stored under `weights_number` already."""
+    """What a request takes back of one batch, of which others took back `times` before; its weights are stored under
+    `weights_number` already.
+    """
 
     batch_number: int
+    times: int
     weights_number: int
     content: RetractionContent
 
@@ -73,13 +77,16 @@ def retract(
 ) -> list[RecordedRetraction]:
     """Retract events, with a leaf for each batch that they are in. Events retracted before are left out.
 
+    Batches are read before the pool's turn is taken, so that no platform keeps the others waiting for its own.
+
     Raises:
         IdentityReusedError: the request id was used with other content.
         NotFoundError: a batch is unknown.
         InvalidInputError: event ids were never recorded; the error names each. Or they are of too many batches.
+        LostRaceError: some of the events were retracted meanwhile.
+        QuotaError: too many calls of the platform that read whole batches wait.
         StateError: the pool was closed, or the platform is not admitted any more.
     """
-    turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
@@ -88,6 +95,8 @@ def retract(
     chosen = [found for each in wanted if (found := _choose(connection, pool, request, store, each))]
     if not chosen:
         return []
+    turns.take(connection, pool, Turn.RETRACTIONS)
+    _require_unchanged(connection, pool, platform_id, request, chosen)
     leaves, _ = log.append_now(connection, pool, [each.content for each in chosen])
     # Nobody else can close the pool, or end the platform's admission, from here on.
     limits.pool_limits(connection, pool).require_open(pool.name)
@@ -180,37 +189,75 @@ def _choose(
 ) -> _Chosen | None:
     """Take back what is wanted of a batch and was not before; None if that is nothing."""
     batch, batch_number, event_ids = wanted
-    body = store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256))
-    parsed = store.readings.then(connection, pool, batch.content).usage(body)
-    taken = np.ones(len(parsed), dtype=np.bool_)
+    taken = np.ones(batch.content.accepted + batch.duplicate_count, dtype=np.bool_)
     taken[batch.duplicate_positions()] = False
-    if event_ids is not None:
-        ids = np.frombuffer(b"".join(event_id.bytes for event_id in event_ids), dtype="V16")
-        taken &= np.isin(parsed.event_ids, ids)
-    taken[_taken_before(connection, pool, batch_number)] = False
+    times = 0
+    for positions in _taken_before(connection, pool, batch_number):
+        taken[positions] = False
+        times += 1
     if not taken.any():
         return None
-    weights, numbers = weigh_by_month(parsed, taken), registry.collective_numbers(connection, parsed.names)
+    with store.heavy.passed(f"platforms/{request.platform}"):
+        reading = store.readings.then(connection, pool, batch.content)
+        columns = reading.columns(store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256)))
+        if event_ids is not None:
+            ids = np.frombuffer(b"".join(event_id.bytes for event_id in event_ids), dtype="V16")
+            taken &= np.isin(columns.event_ids, ids)
+        if not taken.any():
+            return None
+        usage = reading.usage_in(columns, taken)
+        weights = weigh_by_month(usage, np.ones(len(usage), dtype=np.bool_))
+    numbers = registry.collective_numbers(connection, usage.names)
     weights_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
     method = Method(batch.content.method, "-", 0, version=batch.content.method_version)
     batches.put_contents(connection, pool, [NewWeights(weights_number, method, weights, numbers)])
-    content = _content(request, batch, np.flatnonzero(taken).tolist(), weights)
-    return _Chosen(batch_number, weights_number, content)
+    content = _content(request, batch, np.flatnonzero(taken), weights)
+    return _Chosen(batch_number, times, weights_number, content)
 
 
-def _taken_before(connection: sa.Connection, pool: PoolRef, batch_number: int) -> list[int]:
+_ROWS_AT_ONCE: Final = 500
+"""Entries of retractions that are in memory: each has up to 11 kB, and a batch may be taken back event by event."""
+
+
+def _taken_before(connection: sa.Connection, pool: PoolRef, batch_number: int) -> Iterator[Int64Array]:
+    """Yields the positions of each retraction of a batch."""
     of_leaf = (t.leaf.c.pool_id == t.retraction.c.pool_id) & (t.leaf.c.leaf_index == t.retraction.c.leaf_index)
     entries = connection.execute(
         sa.select(t.leaf.c.entry)
         .join_from(t.retraction, t.leaf, of_leaf)
-        .where(t.retraction.c.pool_id == pool.pool_id, t.retraction.c.batch_number == batch_number)
+        .where(t.retraction.c.pool_id == pool.pool_id, t.retraction.c.batch_number == batch_number),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
     ).scalars()
     kinds: Mapping[str, type[RetractionContent]] = {RetractionContent.type: RetractionContent}
-    return [at for entry in entries for at in decode_positions(decode(bytes(entry), kinds).content.positions)]
+    return (positions_in(decode(bytes(entry), kinds).content.positions) for entry in entries)
+
+
+def _require_unchanged(
+    connection: sa.Connection, pool: PoolRef, platform_id: int, request: RetractionRequest, chosen: Sequence[_Chosen]
+) -> None:
+    """Check under the turn that nothing of these batches was taken back since they were read.
+
+    Raises:
+        LostRaceError: something was.
+    """
+    retraction = t.retraction.c
+    numbers = [each.batch_number for each in chosen]
+    query = (
+        sa.select(retraction.batch_number, sa.func.count().label("times"))
+        .where(
+            retraction.pool_id == pool.pool_id,
+            retraction.batch_number == sa.any_(sa.literal(numbers, sa.ARRAY(sa.BigInteger))),
+        )
+        .group_by(retraction.batch_number)
+    )
+    times = {row.batch_number: row.times for row in connection.execute(query)}
+    is_as_before = all(times.get(each.batch_number, 0) == each.times for each in chosen)
+    if not is_as_before or _recorded(connection, pool, platform_id, request):
+        raise LostRaceError(f"usage of platforms/{request.platform} in pools/{pool.name}")
 
 
 def _content(
-    request: RetractionRequest, batch: RecordedBatch, positions: list[int], weights: BatchWeights
+    request: RetractionRequest, batch: RecordedBatch, positions: Int64Array, weights: BatchWeights
 ) -> RetractionContent:
     return RetractionContent(
         platform=request.platform,

@@ -14,15 +14,14 @@ from services.api.names import batch_name
 
 def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = True) -> usage_pb2.Receipt:
     content = batch.content
-    positions = batch.duplicate_positions()
     return usage_pb2.Receipt(
         name=batch_name(pool, content.platform, content.batch_id),
         leaf_index=batch.leaf_index,
         leaf_hash=batch.leaf_hash,
         body_sha256=bytes.fromhex(content.body_sha256),
         accepted_count=content.accepted,
-        duplicate_count=len(positions),
-        duplicate_positions=positions if with_positions else (),
+        duplicate_count=batch.duplicate_count,
+        duplicate_positions=batch.duplicate_positions().tolist() if with_positions else (),
         method=f"pools/{pool}/methods/{content.method}",
         method_version=content.method_version,
         create_time=timestamp(batch.time),

@@ -725,10 +725,10 @@ def test_the_first_of_equal_ids_counts() -> None:
 
 def test_an_event_is_found_where_it_was_recorded_and_not_where_it_was_left_out() -> None:
     batch = parse_batch(body_of([Event(event_id(number)) for number in (5, 3, 5, 9)]))
-    assert batch.position_of(event_id(5), {2}) == 0
-    assert batch.position_of(event_id(5), {0, 1}) == 2
-    assert batch.position_of(event_id(5), {0, 2}) is None
-    assert batch.position_of(event_id(4), set()) is None
+    assert batch.position_of(event_id(5), np.array([2])) == 0
+    assert batch.position_of(event_id(5), np.array([0, 1])) == 2
+    assert batch.position_of(event_id(5), np.array([0, 2])) is None
+    assert batch.position_of(event_id(4), np.array([], dtype=np.int64)) is None
 
 
 def test_ids_are_compared_by_all_their_bytes_and_ordered_as_bytes() -> None:

@@ -1,0 +1,123 @@
+"""Gates: heavy work is let in by a few at a time, and those who wait for it come in turn by holder.
+
+A semaphore lets in whoever came first, so whoever asks the most waits the least; and threads that all compute at once
+take memory, and the interpreter, from everybody. A call waits before a gate until its turn, or until its caller gives
+it up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from threading import Lock
+from typing import Final
+
+from ledger.errors import QuotaError, StoreUnavailableError
+from ledger.store.database import work_of_call
+
+HEAVY_AT_ONCE: Final = 2
+"""Calls of a process that may read a whole batch, or a whole table of a round, at the same time: each takes up to some
+hundred megabytes, and most of a processor."""
+
+HEAVY_WAITING: Final = 8
+"""Such calls of one holder that may wait: each keeps a thread that other calls could use."""
+
+_RETRY_SECONDS: Final = 1
+
+
+class Gate:
+    """Lets in `at_once` at a time, `of_one` of them for one holder; `waiting` of each holder may wait (None: any number).
+
+    It is passed before a connection is taken: those who wait would otherwise hold what those inside need.
+    """
+
+    def __init__(self, at_once: int, *, of_one: int, waiting: int | None = None) -> None:
+        self._at_once, self._of_one, self._most_waiting = at_once, of_one, waiting
+        self._lock = Lock()
+        self._queues: OrderedDict[str, deque[_Place]] = OrderedDict()
+        """Those who wait by holder, the next one first; no holder of whom nobody waits."""
+        self._inside: Counter[str] = Counter()
+
+    @classmethod
+    def for_heavy_calls(cls) -> Gate:
+        """Returns the gate that calls of a process pass which read something whole."""
+        return cls(HEAVY_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
+
+    @contextmanager
+    def passed(self, holder: str) -> Iterator[None]:
+        """Wait for this holder's turn, and be inside from then on.
+
+        Raises:
+            QuotaError: as many of this holder wait as may.
+            StoreUnavailableError: the call was given up before its turn.
+        """
+        place = self._queued(holder)
+        try:
+            work = work_of_call.get()
+            with work.ended_by(partial(self._withdraw, holder, place)) if work else nullcontext():
+                place.wait()
+            if not place.is_inside:
+                raise StoreUnavailableError
+            yield
+        finally:
+            self._leave(holder, place)
+
+    def _queued(self, holder: str) -> _Place:
+        place = _Place()
+        with self._lock:
+            queue = self._queues.setdefault(holder, deque())
+            if self._most_waiting is not None and len(queue) >= self._most_waiting:
+                raise QuotaError(holder, "heavy calls that wait", self._most_waiting, _RETRY_SECONDS)
+            queue.append(place)
+            self._let_in()
+        return place
+
+    def _withdraw(self, holder: str, place: _Place) -> None:
+        with self._lock:
+            if place.is_inside or place not in self._queues.get(holder, ()):
+                return
+            self._queues[holder].remove(place)
+            if not self._queues[holder]:
+                del self._queues[holder]
+        place.wake()
+
+    def _leave(self, holder: str, place: _Place) -> None:
+        self._withdraw(holder, place)
+        with self._lock:
+            if place.is_inside:
+                self._inside -= Counter((holder,))
+                self._let_in()
+
+    def _let_in(self) -> None:
+        """Let in whose turn it is, as many as there is room for. The lock is held."""
+        while self._inside.total() < self._at_once:
+            holder = next((each for each in self._queues if self._inside[each] < self._of_one), None)
+            if holder is None:
+                return
+            queue = self._queues[holder]
+            place = queue.popleft()
+            self._queues.move_to_end(holder)
+            if not queue:
+                del self._queues[holder]
+            self._inside[holder] += 1
+            place.is_inside = True
+            place.wake()
+
+
+class _Place:
+    """Somebody's place before a gate: a lock that is held until their turn."""
+
+    __slots__ = ("_held", "is_inside")
+
+    def __init__(self) -> None:
+        self.is_inside = False
+        self._held = Lock()
+        self._held.acquire()
+
+    def wait(self) -> None:
+        self._held.acquire()
+
+    def wake(self) -> None:
+        self._held.release()
