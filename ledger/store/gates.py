@@ -28,9 +28,14 @@ _RETRY_SECONDS: Final = 1
 
 
 class Gate:
-    """Lets in `at_once` at a time, `of_one` of them for one holder; `waiting` of each holder may wait (None: any number).
+    """Lets in so many at a time, in turn by holder.
 
     It is passed before a connection is taken: those who wait would otherwise hold what those inside need.
+
+    Args:
+        at_once: how many are inside at a time.
+        of_one: how many of them for one holder.
+        waiting: how many of one holder may wait; None for any number.
     """
 
     def __init__(self, at_once: int, *, of_one: int, waiting: int | None = None) -> None:
@@ -44,6 +49,11 @@ class Gate:
     def for_heavy_calls(cls) -> Gate:
         """Returns the gate that calls of a process pass which read something whole."""
         return cls(HEAVY_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
+
+    def waiting(self, holder: str) -> int:
+        """How many of a holder wait."""
+        with self._lock:
+            return len(self._queues.get(holder, ()))
 
     @contextmanager
     def passed(self, holder: str) -> Iterator[None]:
@@ -69,7 +79,7 @@ class Gate:
         with self._lock:
             queue = self._queues.setdefault(holder, deque())
             if self._most_waiting is not None and len(queue) >= self._most_waiting:
-                raise QuotaError(holder, "heavy calls that wait", self._most_waiting, _RETRY_SECONDS)
+                raise QuotaError(holder, "heavy_calls_waiting", self._most_waiting, _RETRY_SECONDS)
             queue.append(place)
             self._let_in()
         return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -165,3 +166,70 @@ def test_a_platform_sees_only_its_own(scene: Scene, deployment: Deployment) -> N
     assert [each.name for each in scene.platform.list_receipts(POOL)] == [f"pools/{POOL}/receipts/m1"]
     assert [*other.list_reports(POOL), *other.list_receipts(POOL), *other.list_reversals(POOL)] == []
     assert scene.platform.get_balance(POOL, "due/tunesmith").amount_minor == 0
+
+
+MOST: Final = 10**15
+
+
+def refusal_of(scene: Scene, amount_minor: int, request_id: str) -> str:
+    with pytest.raises(InvalidArgumentError) as caught:
+        scene.platform.report_revenue(POOL, amount_minor, EUR, request_id=request_id)
+    (violation,) = caught.value.violations
+    assert violation.field == "report.amount_minor"
+    return violation.description
+
+
+def test_what_a_platform_has_reported_and_not_paid_is_bounded_and_others_report_on(
+    scene: Scene, deployment: Deployment
+) -> None:
+    scene.platform.report_revenue(POOL, MOST - 5, EUR, request_id="jan")
+    assert refusal_of(scene, 6, "feb") == (
+        "must be at most 5, got 6: 999,999,999,999,995 was reported before and is not paid, "
+        "and 1,000,000,000,000,000 is the most in total"
+    )
+    before = scene.balances()
+    first = scene.platform.report_revenue(POOL, 5, EUR, request_id="mar")
+    assert scene.platform.report_revenue(POOL, 5, EUR, request_id="mar") == first  # again, and not once more
+    refusal_of(scene, 1, "apr")
+    assert scene.balances() == before | {"platform/tunesmith": -MOST, "due/tunesmith": MOST}
+    deployment.client("platforms/songbird").report_revenue(POOL, MOST, EUR, request_id="jan")
+    receive(scene, 7, "m1")
+    refusal_of(scene, 8, "apr")
+    scene.platform.report_revenue(POOL, 7, EUR, request_id="apr")
+    scene.operator.reverse_report(POOL, "tunesmith", "jan", MOST - 5, request_id="v1", reason="typing error")
+    scene.platform.report_revenue(POOL, MOST - 12, EUR, request_id="may")
+
+
+def test_what_a_platform_paid_ahead_leaves_room_for_its_next_report(scene: Scene) -> None:
+    receive(scene, 10, "m1")
+    scene.platform.report_revenue(POOL, MOST, EUR, request_id="jan")
+    assert scene.balances()["due/tunesmith"] == MOST - 10
+    refusal_of(scene, 11, "feb")
+    scene.platform.report_revenue(POOL, 10, EUR, request_id="feb")
+
+
+def test_where_nobody_pays_a_round_makes_room_for_the_next_reports(deployment: Deployment) -> None:
+    scene = open_scene(deployment, policy=Policy(review_seconds=60), distribute=DISTRIBUTE_REPORTED)
+    scene.submit([event(1, shares={"irish": 10**9})], "b")
+    for round_number in (1, 2):
+        scene.platform.report_revenue(POOL, MOST, EUR, request_id=f"r-{round_number}")
+        assert "is not distributed" in refusal_of(scene, 1, "more")
+        scene.operator.calculate_round(POOL, request_id=f"q-{round_number}")
+        refusal_of(scene, 1, "more")  # nothing is posted yet
+        scene.approve(round_number)
+        scene.submit([event(round_number + 1, shares={"irish": 10**9})], f"b-{round_number}")
+    scene.platform.report_revenue(POOL, MOST, EUR, request_id="r-3")
+    assert scene.balances()["platform/tunesmith"] == -3 * MOST
+
+
+def test_reports_that_come_at_once_never_pass_the_bound(scene: Scene) -> None:
+    def report(number: int) -> bool:
+        try:
+            scene.platform.report_revenue(POOL, MOST // 4, EUR, request_id=f"r-{number}")
+        except InvalidArgumentError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(report, range(8))) == 4
+    assert scene.balances()["due/tunesmith"] == MOST

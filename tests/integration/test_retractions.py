@@ -21,7 +21,7 @@ from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from moiety.v1.rounds_pb2 import STATEMENT_PART_REGISTRY, STATEMENT_PART_UNSPECIFIED, STATEMENT_PART_WEIGHTS
 from payout.statement import parse_registry, parse_statement
-from tests.support.books import require_sound_log, row_counts
+from tests.support.books import execute, require_sound_log, row_counts, wait_until, waiting_backends
 from tests.support.deployment import Deployment
 from tests.support.scene import COLLECTIVES, METHOD, NANO, POOL, Scene, event, events, open_scene
 
@@ -379,3 +379,39 @@ def test_a_batch_is_let_go_before_the_next_is_read(
     with database.transaction() as connection:
         assert len(retract(connection, pool_ref(connection, POOL), request, store)) == 5
     assert most <= 2  # the last one, while the next is fetched
+
+
+def test_a_batch_of_which_nothing_is_left_is_not_read_again(scene: Scene, owner: sa.Engine) -> None:
+    scene.submit(events(range(5)), "b")
+    taken(scene, "t-1", 0, 1)
+    taken(scene, "t-2", batch="b")
+    execute(owner, "DELETE FROM body")
+    assert taken(scene, "t-3", batch="b") == taken(scene, "t-4", 3) == {}
+
+
+def test_no_platform_waits_while_another_reads_what_it_takes_back(scene: Scene) -> None:
+    songbird = scene.deployment.client("platforms/songbird")
+    scene.submit(events(range(5)), "b")
+    scene.submit(events(range(5)), "b", by=songbird)
+    with ThreadPoolExecutor(1) as threads:
+        with scene.deployment.running.parts.heavy.passed("platforms/tunesmith"):
+            waits = threads.submit(taken, scene, "t", batch="b")
+            assert taken(scene, "t", batch="b", by=songbird) == {"b": [*range(5)]}
+            assert not waits.done()
+        assert waits.result() == {"b": [*range(5)]}
+
+
+def test_what_another_server_takes_back_meanwhile_is_not_taken_back_twice(
+    scene: Scene, database: Database, owner: sa.Engine
+) -> None:
+    scene.submit(events(range(5)), "b")
+    store = UsageStore(database, scene.deployment.clock)
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            pool = pool_ref(connection, POOL)
+            request = RetractionRequest("tunesmith", "t-1", None, tuple(ids(1, 2)), "wrong")
+            assert len(retract(connection, pool, request, store)) == 1
+            # It sees nothing of that before it has the turn, and then begins anew.
+            waits = threads.submit(taken, scene, "t-2", batch="b")
+            wait_until(lambda: waiting_backends(owner))
+        assert waits.result() == {"b": [0, 3, 4]}

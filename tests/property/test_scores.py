@@ -16,6 +16,7 @@ from ledger.registry import NANO
 from ledger.usage import scores as rules
 from ledger.usage.membership import is_source_id, parse_membership, render_membership
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.reading import Reading
 from ledger.usage.scores import parse_score_batch, shares_of
 from ledger.usage.shares import parse_batch
 from tests.support.batches import body_of, events_in, stream
@@ -67,6 +68,23 @@ def test_the_rule_is_that_of_exact_fractions(events: list[Event], rule: ScoreRul
     """Rule: scale, round, sum per collective, clip, normalise to the coverage by floor."""
     events = suited(events, rule.kind)
     assert shares(events, rule, membership) == [shares_by_hand(event, rule, membership) for event in events]
+
+
+@given(events_of(scores_of_any_kind), rules_of_any_kind, memberships, st.data())
+def test_the_shares_of_some_events_are_those_that_they_have_in_the_whole_batch(
+    events: list[Event], rule: ScoreRule, membership: dict[str, str], data: st.DataObject
+) -> None:
+    """Rule: an event's shares follow from that event alone."""
+    events = suited(events, rule.kind)
+    chosen = data.draw(st.sets(st.sampled_from(range(len(events))), min_size=1).map(sorted))
+    body = score_body([scored(each, number) for number, each in enumerate(events)])
+    reading = Reading(rule, membership)
+    whole, columns = reading.usage(body), reading.columns(body)
+    part = reading.usage_in(columns, np.isin(np.arange(len(events)), chosen))
+    assert shares_in(part) == [shares_in(whole)[place] for place in chosen]
+    assert part.event_ids.tolist() == whole.event_ids[chosen].tolist()
+    assert part.work_ids.to_pylist() == whole.work_ids.take(chosen).to_pylist()
+    assert part.units.tolist() == whole.units[chosen].tolist()
 
 
 @given(events_of(scores_of_any_kind), rules_of_any_kind, memberships)

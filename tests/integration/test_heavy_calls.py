@@ -1,0 +1,127 @@
+"""Calls that read something whole, such as a batch or the tables of a round: a few at a time, in turn by principal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, Final
+
+import grpc
+import pytest
+
+from ledger.store.gates import HEAVY_WAITING, Gate
+from moiety import batch_of
+from services.api.usage import LISTED_FREELY
+from tests.support.books import wait_until
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.wire import Refusal, Wire, refused, request_of
+
+pytestmark = pytest.mark.surface
+
+PARENT: Final = f"pools/{POOL}"
+ROUND: Final = f"{PARENT}/rounds/1"
+EVENT: Final = str(event(1).event_id)
+
+HEAVY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "UsageService/FindEvent": ("platforms/tunesmith", {"parent": PARENT, "event_id": EVENT}),
+    "UsageService/GetBatch": ("platforms/tunesmith", {"name": f"{PARENT}/batches/tunesmith~again-0"}),
+    "UsageService/RetractUsage": (
+        "platforms/tunesmith",
+        {"parent": PARENT, "request_id": "t", "batch_id": "b", "reason": "wrong"},
+    ),
+    "RevenueService/ListDues": ("platforms/tunesmith", {"parent": PARENT, "period": "2026-01"}),
+    "RoundsService/GetFairness": ("operators/olive", {"name": ROUND}),
+    "RoundsService/PreviewRound": ("operators/olive", {"parent": PARENT}),
+    "AccountsService/PreviewAdjustment": ("operators/olive", {"name": ROUND}),
+    "AccountsService/ListAdjustments": ("operators/olive", {"parent": PARENT}),
+}
+"""Who calls each method, and how."""
+
+
+@pytest.fixture(scope="module")
+def scene(shared_deployment: Deployment) -> Scene:
+    """A pool with a posted round, and a batch of more duplicates than are listed freely."""
+    scene = open_scene(shared_deployment)
+    scene.submit(events(range(5)), "b")
+    for batch_id in ("many", "again"):
+        usage = batch_of([event(number) for number in range(10, 11 + LISTED_FREELY)])
+        scene.platform.submit_usage(POOL, usage, METHOD, batch_id=batch_id)
+    scene.pay_in(100, "r")
+    scene.cut("q")
+    return scene
+
+
+@pytest.fixture(scope="module")
+def wire_of(scene: Scene) -> Iterator[Callable[[str], Wire]]:
+    with ExitStack() as stack:
+
+        def make(principal: str) -> Wire:
+            return stack.enter_context(Wire(scene.deployment.address, scene.deployment.key(principal)))
+
+        yield make
+
+
+@pytest.fixture
+def gate(scene: Scene) -> Gate:
+    return scene.deployment.running.parts.heavy
+
+
+@pytest.mark.parametrize("method", HEAVY)
+def test_one_call_of_a_principal_is_let_in_at_a_time(gate: Gate, wire_of: Callable[[str], Wire], method: str) -> None:
+    principal, fields = HEAVY[method]
+    wire = wire_of(principal)
+    with ThreadPoolExecutor(1) as threads:
+        with gate.passed(principal):
+            waits = threads.submit(wire.call, method, **fields)
+            wait_until(lambda: gate.waiting(principal) == 1 or waits.done())
+            assert not waits.done()
+        waits.result(60)
+
+
+def test_a_statement_file_waits_too(gate: Gate, wire_of: Callable[[str], Wire]) -> None:
+    wire = wire_of("operators/olive")
+
+    def call() -> object:
+        return wire.call("RoundsService/GetStatementFile", name=ROUND, collective="collectives/irish")
+
+    with ThreadPoolExecutor(1) as threads:
+        with gate.passed("operators/olive"):
+            waits = threads.submit(lambda: refused(call))  # nothing is signed here
+            wait_until(lambda: gate.waiting("operators/olive") == 1)
+        assert waits.result(60).code == grpc.StatusCode.NOT_FOUND
+
+
+def test_others_are_let_in_while_a_principal_waits_for_its_turn(gate: Gate, wire_of: Callable[[str], Wire]) -> None:
+    fields = HEAVY["UsageService/FindEvent"][1]
+    wire, ada = wire_of("platforms/tunesmith"), wire_of("auditors/ada")
+    with ThreadPoolExecutor(4) as threads:
+        with gate.passed("platforms/tunesmith"):
+            waits = [threads.submit(wire.call, "UsageService/FindEvent", **fields) for _ in range(4)]
+            wait_until(lambda: gate.waiting("platforms/tunesmith") == 4)
+            found = ada.call("UsageService/FindEvent", **fields, platform="platforms/tunesmith")
+            assert found.event.event_id == EVENT
+            assert not any(each.done() for each in waits)
+        assert {each.result(60).event.event_id for each in waits} == {EVENT}
+
+
+def test_a_call_that_was_given_up_leaves_the_queue_and_one_too_many_is_told_when_to_come_again(
+    gate: Gate, wire_of: Callable[[str], Wire]
+) -> None:
+    wire, principal = wire_of("platforms/tunesmith"), "platforms/tunesmith"
+    fields = HEAVY["UsageService/FindEvent"][1]
+
+    def find(seconds: float) -> Refusal:
+        asked = request_of("UsageService/FindEvent", **fields)
+        return refused(lambda: wire.open("UsageService/FindEvent", asked, timeout=seconds).result())
+
+    with ThreadPoolExecutor(HEAVY_WAITING) as threads, gate.passed(principal):
+        waits = [threads.submit(find, 3) for _ in range(HEAVY_WAITING)]
+        wait_until(lambda: gate.waiting(principal) == HEAVY_WAITING)
+        told = find(60)
+        assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_USED_UP")
+        assert told.details["RetryInfo"].retry_delay.seconds >= 1
+        assert {each.result(60).code for each in waits} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        wait_until(lambda: gate.waiting(principal) == 0)
+    assert wire.call("UsageService/FindEvent", **fields).position == 1
