@@ -105,7 +105,8 @@ class RevenueServiceServicer:
 
     def ReportRevenue(self, request, context):
         """Reports what a platform owes for a period. Repeating a request id with the same content returns the first answer;
-        with other content it is INVALID_ARGUMENT.
+        with other content it is INVALID_ARGUMENT. So is a report by which the platform would have reported more than 10^15
+        minor units in the pool that it has not paid or, where nobody pays, that no round has distributed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

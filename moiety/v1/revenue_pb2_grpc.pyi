@@ -37,7 +37,8 @@ class RevenueServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RevenueServiceAsyncStub: ...
     ReportRevenue: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.ReportRevenueRequest, _revenue_pb2.Report]
     """Reports what a platform owes for a period. Repeating a request id with the same content returns the first answer;
-    with other content it is INVALID_ARGUMENT.
+    with other content it is INVALID_ARGUMENT. So is a report by which the platform would have reported more than 10^15
+    minor units in the pool that it has not paid or, where nobody pays, that no round has distributed.
     """
     ListReports: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.ListReportsRequest, _revenue_pb2.ListReportsResponse]
     """Lists a pool's reports in the order of the log."""
@@ -80,7 +81,8 @@ class RevenueServiceAsyncStub(RevenueServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRevenue: _aio.UnaryUnaryMultiCallable[_revenue_pb2.ReportRevenueRequest, _revenue_pb2.Report]  # type: ignore[assignment]
     """Reports what a platform owes for a period. Repeating a request id with the same content returns the first answer;
-    with other content it is INVALID_ARGUMENT.
+    with other content it is INVALID_ARGUMENT. So is a report by which the platform would have reported more than 10^15
+    minor units in the pool that it has not paid or, where nobody pays, that no round has distributed.
     """
     ListReports: _aio.UnaryUnaryMultiCallable[_revenue_pb2.ListReportsRequest, _revenue_pb2.ListReportsResponse]  # type: ignore[assignment]
     """Lists a pool's reports in the order of the log."""
@@ -126,7 +128,8 @@ class RevenueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_revenue_pb2.Report, _abc.Awaitable[_revenue_pb2.Report]]:
         """Reports what a platform owes for a period. Repeating a request id with the same content returns the first answer;
-        with other content it is INVALID_ARGUMENT.
+        with other content it is INVALID_ARGUMENT. So is a report by which the platform would have reported more than 10^15
+        minor units in the pool that it has not paid or, where nobody pays, that no round has distributed.
         """
 
     @_abc_1.abstractmethod

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moiety import MoietyError
 from moiety.keys import make_key
-from tests.attack.clients import ATTACKS, Target
+from tests.attack.clients import ATTACKS, PLATFORM, Target
 from tests.faults.world import POOL, World
 from tests.support.programs import size_of
 
@@ -108,7 +108,7 @@ def run(seconds: float, chosen: str = "") -> list[str]:
         folder.chmod(0o755)
         world = World(folder, stack, http=True)
         made, other = make_key(), make_key()
-        world.olive.create_api_key("platforms/tunesmith", made.hash)
+        world.olive.create_api_key(f"platforms/{PLATFORM}", made.hash)
         world.olive.create_api_key("collectives/irish", other.hash)
         target = Target(world.address, world.http_address, made.text, other.text, seconds)
         for attack in ATTACKS:

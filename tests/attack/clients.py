@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from itertools import cycle
 from threading import Event
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from ledger.usage.format import MAX_EVENTS
 from moiety.v1 import registry_pb2, usage_pb2_grpc
 from moiety.v1 import usage_pb2 as pb
 from tests.faults.world import METHOD, POOL
@@ -42,6 +43,8 @@ GET_POOL: Final = "/moiety.v1.RegistryService/GetPool"
 SUBMIT: Final = "/moiety.v1.UsageService/SubmitUsage"
 APPEND: Final = "/moiety.v1.UsageService/AppendUsage"
 REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+PLATFORM: Final = "tunesmith"
+"""Whose key it is."""
 GET_FOLK: Final = registry_pb2.GetPoolRequest(name=f"pools/{POOL}").SerializeToString()
 RAW: Final[dict[str, Any]] = {"request_serializer": bytes, "response_deserializer": bytes}
 _LARGE: Final = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -200,6 +203,68 @@ def _bloated() -> pb.AppendUsageRequest:
     return pb.AppendUsageRequest(parent=f"pools/{POOL}", batch_id=f"x-{uuid4()}", method_id=METHOD, arrow_stream=body)
 
 
+def finding_events(target: Target) -> None:
+    """A platform's questions where an event of its largest batch is, as many as 24 at a time."""
+    sent = _largest(target)
+    asked = pb.FindEventRequest(parent=f"pools/{POOL}", event_id=str(sent.last_event))
+    with grpc.insecure_channel(target.grpc) as channel:
+        find = usage_pb2_grpc.UsageServiceStub(channel).FindEvent
+        _often(target, 24, lambda: find(asked, metadata=target.metadata, timeout=60))
+
+
+def retracting_nothing(target: Target) -> None:
+    """A platform's retractions of its largest batch, of which nothing is left after the first."""
+    sent = _largest(target)
+    with grpc.insecure_channel(target.grpc) as channel:
+        retract = usage_pb2_grpc.UsageServiceStub(channel).RetractUsage
+
+        def ask() -> None:
+            asked = pb.RetractUsageRequest(
+                parent=f"pools/{POOL}", request_id=f"x-{uuid4()}", batch_id=sent.batch_id, reason="none"
+            )
+            retract(asked, metadata=target.metadata, timeout=60)
+
+        _often(target, 24, ask)
+
+
+def long_receipts(target: Target) -> None:
+    """A platform's questions for the receipt of a batch of 65,536 duplicates."""
+    first = _largest(target)
+    again = _send(target, first.body)
+    asked = pb.GetBatchRequest(name=f"pools/{POOL}/batches/{PLATFORM}~{again}")
+    with grpc.insecure_channel(target.grpc) as channel:
+        get = usage_pb2_grpc.UsageServiceStub(channel).GetBatch
+        _often(target, 24, lambda: get(asked, metadata=target.metadata, timeout=60))
+
+
+@dataclass(frozen=True)
+class _Sent:
+    batch_id: str
+    body: bytes
+    last_event: UUID
+
+
+def _largest(target: Target) -> _Sent:
+    """Have a batch recorded of as many events as may be, with works of as many bytes."""
+    count, at = MAX_EVENTS, int(time.time() * 1e6) - 10**6
+    ids = [uuid4() for _ in range(count)]
+    shares = [("breton", 250), ("irish", 250), ("scottish", 250)]
+    rows = [batches.Event(each.bytes, work_id="w" * 256, occurred_at=at, shares=shares) for each in ids]
+    body = batches.stream(batches.record_batch(rows), compression="zstd")
+    return _Sent(_send(target, body), body, ids[-1])
+
+
+def _send(target: Target, body: bytes) -> str:
+    batch_id = f"x-{uuid4()}"
+    asked = pb.AppendUsageRequest(parent=f"pools/{POOL}", batch_id=batch_id, method_id=METHOD, arrow_stream=body)
+    with grpc.insecure_channel(target.grpc, options=_LARGE) as channel:
+        append = usage_pb2_grpc.UsageServiceStub(channel).AppendUsage
+        (answer,) = append(iter([asked]), metadata=target.metadata, timeout=60)
+    if not answer.HasField("receipt"):
+        raise RuntimeError(f"the batch was refused: {answer.error.message}")
+    return batch_id
+
+
 def flood(target: Target) -> None:
     """One platform's calls, as many as a hundred at a time."""
     with grpc.insecure_channel(target.grpc) as channel:
@@ -349,7 +414,7 @@ def _frames(target: Target, of: Callable[[int], bytes]) -> None:
 ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
     silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_calls_with_two_keys, silent_streams,
     untaken_streams, untaken_answers, bombs, bombs_with_a_key, bombs_in_json, undecodable, two_keys,
-    unused_names, flood, flood_over_http, slow_headers, large_forms, tiny_chunks, pipelined,
+    unused_names, finding_events, retracting_nothing, long_receipts, flood, flood_over_http, slow_headers, large_forms, tiny_chunks, pipelined,
     many_headers, silent_connections, rapid_reset, headers_alone,
     pings, endless_headers,
 )  # fmt: skip

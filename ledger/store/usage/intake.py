@@ -187,6 +187,8 @@ class UsageStore:
         return RecordedBatch(0, b"", self._clock(), content, prepared.nearly_known)
 
     def _prepared(self, sent: Sent) -> Prepared:
+        if self._is_small(sent):
+            return self._preparation.one(sent)
         with self._preparing.passed(f"platforms/{sent.identity.platform}"):
             return self._preparation.one(sent)
 

@@ -17,6 +17,7 @@ from ledger.log.leaves import decode
 from ledger.store import log, registry, turns
 from ledger.store import tables as t
 from ledger.store.admissions import require_admitted
+from ledger.store.database import computing
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from ledger.store.usage import batches, limits
@@ -197,7 +198,7 @@ def _choose(
         times += 1
     if not taken.any():
         return None
-    with store.heavy.passed(f"platforms/{request.platform}"):
+    with computing(connection), store.heavy.passed(f"platforms/{request.platform}"):
         reading = store.readings.then(connection, pool, batch.content)
         columns = reading.columns(store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256)))
         if event_ids is not None:
