@@ -94,8 +94,8 @@ def retract(
     wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
     # One batch after the other, and nothing of it is kept but its leaf: together they may be more than fits memory.
     chosen = [found for each in wanted if (found := _choose(connection, pool, request, store, each))]
-    if not chosen:
-        return []
+    if not chosen:  # or this very request was recorded meanwhile
+        return _recorded(connection, pool, platform_id, request)
     turns.take(connection, pool, Turn.RETRACTIONS)
     _require_unchanged(connection, pool, platform_id, request, chosen)
     leaves, _ = log.append_now(connection, pool, [each.content for each in chosen])
