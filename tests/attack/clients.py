@@ -414,7 +414,6 @@ def _frames(target: Target, of: Callable[[int], bytes]) -> None:
 ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
     silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_calls_with_two_keys, silent_streams,
     untaken_streams, untaken_answers, bombs, bombs_with_a_key, bombs_in_json, undecodable, two_keys,
-    unused_names, finding_events, retracting_nothing, long_receipts, flood, flood_over_http, slow_headers, large_forms, tiny_chunks, pipelined,
-    many_headers, silent_connections, rapid_reset, headers_alone,
-    pings, endless_headers,
+    unused_names, finding_events, retracting_nothing, long_receipts, flood, flood_over_http, slow_headers, large_forms,
+    tiny_chunks, pipelined, many_headers, silent_connections, rapid_reset, headers_alone, pings, endless_headers,
 )  # fmt: skip
