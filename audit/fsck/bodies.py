@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from audit.findings import Finding
 from audit.fsck.report import CheckReport
-from audit.fsck.rows import stored_rows
+from audit.fsck.stored import columns_of, stored_rows
 from audit.store.snapshot_log import SnapshotLog
 from ledger.errors import NotFoundError
 from ledger.log.leaves import Content
@@ -73,12 +73,13 @@ class BodyRows:
         """Report bodies that no leaf names, and bodies stored elsewhere whose mark disagrees with the leaves."""
         named = np.unique(np.frombuffer(bytes(self._named), dtype=f"S{HASH_BYTES}")) if self._named else None
         query = sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == pool_id)
-        for row in stored_rows(connection, query):
+        for row in stored_rows(connection, query, self._report):
             self._report.count(lt.body.name)
             digest = row["sha256"]
             if not _is_among(digest, named):
                 self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "a row", "none: no leaf names it")
-        for row in stored_rows(connection, sa.select(lt.body_object).where(lt.body_object.c.pool_id == pool_id)):
+        query = sa.select(*columns_of(lt.body_object)).where(lt.body_object.c.pool_id == pool_id)
+        for row in stored_rows(connection, query, self._report):
             self._report.count(lt.body_object.name)
             digest, key = row["sha256"], f"sha256={row['sha256'].hex()}"
             is_named = _is_among(digest, named)

@@ -31,15 +31,11 @@ from audit.fsck.report import CheckReport, shown_row
 from audit.fsck.rounds import Rounds, UnlistedRoundError
 from audit.fsck.rows import (
     LogRows,
-    Row,
-    columns_of,
     compare,
     compare_all,
     find_row,
-    key_of,
-    read_by_index,
-    stored_rows,
 )
+from audit.fsck.stored import Row, columns_of, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.lookahead import Lookahead
@@ -136,7 +132,7 @@ class _PoolCheck:
         self.report = report
         pool_id = pool.pool_id
         self._walk = LeafWalk(connection, pool_id, self.report)
-        self._tables = LogRows(connection, pool_id, POOL_TABLES)
+        self._tables = LogRows(connection, pool_id, POOL_TABLES, self.report)
         self._log = SnapshotLog(connection, replace(pool, name=_name_in_log(connection, pool)), bodies)
         self._fold = PoolFold(
             self._log,
@@ -154,13 +150,13 @@ class _PoolCheck:
         """By index, leaves that were read ahead; None where that is left to the fold."""
         self._looked = 0
         """The index of the first leaf that was not."""
-        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, search=search_rounds)
+        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, report, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
         self._events = StoredEvents(connection, pool_id, self.report, means, beside)
         self._weights = WeightRows(connection, pool_id, registry, self.report)
         self._unique = UniqueEvents(means.new_spill, means.salt, means.submit)
-        self._find = partial(find_row, connection, pool_id)
+        self._find = partial(find_row, connection, pool_id, self.report)
         self._doubtful: list[int] = []
         """Leaves whose weights could not be recomputed."""
         self._batch_rows: dict[int, list[Row]] = {}
@@ -335,7 +331,7 @@ class _PoolCheck:
     def _add_number(self, table: sa.Table, leaf_index: int, number: int) -> None:
         """Report the number of a batch in the row of a leaf, if it has one: another follows from the batch's events."""
         here = (table.c.pool_id == self._pool.pool_id) & (table.c.leaf_index == leaf_index)
-        for row in stored_rows(self._connection, sa.select(*columns_of(table)).where(here)):
+        for row in stored_rows(self._connection, sa.select(*columns_of(table)).where(here), self.report):
             self.report.add(table.name, shown_row(row, key_of(table)), "batch_number", row["batch_number"], number)
 
     def _check_unique(self) -> None:

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rows import LeafRows, Row, add_extra, key_of
+from audit.fsck.rows import LeafRows, add_extra
+from audit.fsck.stored import Row, key_of
 from ledger.errors import FormatError, SignatureError
 from ledger.log.checkpoint import open_checkpoint
 from ledger.log.merkle import Frontier
@@ -23,8 +24,8 @@ class CheckpointRows:
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._report = report
-        self._checkpoints = LeafRows(connection, pool_id, lt.checkpoint, lt.checkpoint.c.size)
-        self._cosignatures = LeafRows(connection, pool_id, lt.cosignature, lt.cosignature.c.size)
+        self._checkpoints = LeafRows(connection, pool_id, lt.checkpoint, report, lt.checkpoint.c.size)
+        self._cosignatures = LeafRows(connection, pool_id, lt.cosignature, report, lt.cosignature.c.size)
 
     def check(self, frontier: Frontier) -> None:
         """Check what was signed of a log of this size against the log's root."""

@@ -26,9 +26,20 @@ class BatchRows(NamedTuple):
 _HEADER_BYTES: Final = 19
 """Of COPY in binary, before the first row."""
 
+_COUNT_BYTES: Final = 2
+"""Of the number of columns, which comes first in a row, and says at the end that there is no other."""
+
 _ROW: Final = struct.Struct(">h ii iq i 5i")
 """What precedes the ids: the number of columns, each with its length, and of the array its dimensions, whether there
-are nulls, the number of its type, its length and its first index. No column may be null."""
+are nulls, the number of its type, its length and its first index."""
+
+_SOUND: Final = 4, 8, 0
+"""In a row without nulls: the lengths of the first two columns, and that the array has none. No column may be null, but
+where the table's constraints were dropped any can be."""
+
+_LENGTH: Final = struct.Struct(">i")
+
+_ARRAY_HEADER_BYTES: Final = 20
 
 _ID: Final = np.dtype([("bytes", ">i4"), ("id", "V16")])
 
@@ -51,6 +62,8 @@ class CopiedEvents:
             SELECT platform_id, batch_number, array_agg(event_id) FROM event
             WHERE pool_id = {int(pool_id)} GROUP BY platform_id, batch_number
         """  # noqa: S608  # a number
+        self.nulls = 0
+        """Rows of which a column is null, of those read so far. They are left out."""
         self._connection = driver_connection(connection).pgconn
         self._connection.send_query(f"COPY ({query}) TO STDOUT (FORMAT BINARY)".encode())
         while self._connection.flush():
@@ -64,8 +77,8 @@ class CopiedEvents:
         """
         start = _HEADER_BYTES
         for row in self._received():
-            if len(row) >= start + _ROW.size:  # the last one only says that it is
-                yield _rows_in(row, start)
+            if len(row) > start + _COUNT_BYTES:  # the last one only says that it is
+                yield self._rows_in(row, start)
             start = 0
 
     def _received(self) -> Iterator[memoryview]:
@@ -90,8 +103,24 @@ class CopiedEvents:
             if result is not None and result.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result)
 
+    def _rows_in(self, row: memoryview, start: int) -> BatchRows:
+        if len(row) >= start + _ROW.size:
+            _, first, platform_id, second, number, _, _, nulls, _, count, _ = _ROW.unpack_from(row, start)
+            if (first, second, nulls) == _SOUND:
+                found: Any = np.frombuffer(row, _ID, count, start + _ROW.size)
+                return BatchRows(platform_id, number, np.ascontiguousarray(found["id"]))
+        platform, batch, events = _values(bytes(row[start + _COUNT_BYTES :]))
+        ids = _values(events[_ARRAY_HEADER_BYTES:])
+        known = [each for each in ids if platform and batch and each]
+        self.nulls += len(ids) - len(known)
+        return BatchRows(int.from_bytes(platform, "big"), int.from_bytes(batch, "big"), np.array(known, dtype="V16"))
 
-def _rows_in(row: memoryview, start: int) -> BatchRows:
-    _, _, platform_id, _, number, _, _, _, _, count, _ = _ROW.unpack_from(row, start)
-    found: Any = np.frombuffer(row, _ID, count, start + _ROW.size)
-    return BatchRows(platform_id, number, np.ascontiguousarray(found["id"]))
+
+def _values(data: bytes) -> list[bytes]:
+    """Values that follow their lengths, of which each null is empty."""
+    found, place = [], 0
+    while place < len(data):
+        start = place + _LENGTH.size
+        place = start + max(0, _LENGTH.unpack_from(data, place)[0])
+        found.append(data[start:place])
+    return found

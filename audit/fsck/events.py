@@ -20,7 +20,8 @@ from audit.fsck.copied import CopiedEvents
 from audit.fsck.logged import LoggedEvents
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
-from audit.fsck.rows import Row, add_extra
+from audit.fsck.rows import add_extra
+from audit.fsck.stored import Row
 from audit.means import Means
 from ledger.store import tables as lt
 from ledger.usage.batch import BoolArray, Int64Array
@@ -45,7 +46,7 @@ class StoredEvents:
         self._copied = None if beside is None else CopiedEvents(beside, pool_id)
         dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
-        self._pages = NumberedRows(connection, pool_id, lt.claim_page)
+        self._pages = NumberedRows(connection, pool_id, lt.claim_page, report)
         self._claims = Claims(means.new_spill, means.salt, means.submit)
         self._logged = LoggedEvents(means.new_spill)
         self._batches = _Batches()
@@ -86,6 +87,8 @@ class StoredEvents:
             self._report.count(lt.event.name, len(rows.ids))
             if not self._logged.finds(rows):
                 self._claims.add(ROW, rows.platform_id, rows.ids, rows.number)
+        if copied.nulls:
+            self._report.add(lt.event.name, "", "row", f"{copied.nulls} rows with a null", "none", count=copied.nulls)
         for batch in self._logged.unfound():
             self._claims.add(LOGGED, batch.platform_id, batch.ids, batch.leaf_index)
         expected = self._batches.numbers()

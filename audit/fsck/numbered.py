@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from audit.fsck.rows import Row, columns_of, stored_rows
+from audit.fsck.report import CheckReport
+from audit.fsck.stored import Row, columns_of, stored_rows
 
 WAITING_MAX: Final = 2_000
 """Rows that are kept until their number is asked for. Numbers are given out nearly in the order of the log, so a sound
@@ -21,12 +22,12 @@ _CHUNK_ROWS: Final = 100
 class NumberedRows:
     """A pool's rows of a table that begins its key with a batch's number. They are read from the first `take` on."""
 
-    def __init__(self, connection: sa.Connection, pool_id: int, table: sa.Table) -> None:
+    def __init__(self, connection: sa.Connection, pool_id: int, table: sa.Table, report: CheckReport) -> None:
         self.table = table
-        self._connection = connection
+        self._connection, self._report = connection, report
         self._query = sa.select(*columns_of(table)).where(table.c.pool_id == pool_id)
         ordered = self._query.order_by(*table.primary_key.columns)
-        self._rows = stored_rows(connection, ordered, chunk_rows=_CHUNK_ROWS)
+        self._rows = stored_rows(connection, ordered, report, chunk_rows=_CHUNK_ROWS)
         self._next: Row | None = None
         self._is_begun = False
         self._waiting: dict[int, list[Row]] = {}
@@ -74,4 +75,4 @@ class NumberedRows:
 
     def _again(self, number: int) -> Iterator[Row]:
         query: sa.Select[Any] = self._query.where(self.table.c.batch_number == number)
-        return stored_rows(self._connection, query.order_by(*self.table.primary_key.columns))
+        return stored_rows(self._connection, query.order_by(*self.table.primary_key.columns), self._report)

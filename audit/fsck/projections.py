@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from audit.fsck.rows import UNSAID, Row
+from audit.fsck.rows import UNSAID
+from audit.fsck.stored import Row
 from ledger.acts.entries import DecisionContent, KeyChangeContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
 from ledger.entries import BookingContent, Movement, PayingContent

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise, repeat
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 
-from audit.fsck.report import CheckReport
-from audit.fsck.rows import compare, read_by_index, stored_rows
+from audit.fsck.report import CheckReport, shown_row
+from audit.fsck.rows import compare
+from audit.fsck.stored import key_of, read_by_index, stored_rows
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
-from ledger.store.registry import pool_refs
 from ledger.store.tables import metadata
 from ledger.store.turns import Turn
 from ledger.usage.batch import Int64Array
@@ -95,10 +95,22 @@ class Registry:
 
 def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | None = None) -> Registry:
     """Read everything that is registered; `read_now` reads it again, in a transaction of its own."""
+    unheeded = CheckReport()  # what is wrong with these rows is found where they are compared
+
+    def read(*columns: sa.Column[Any]) -> Iterator[tuple[Any, ...]]:
+        rows = stored_rows(connection, sa.select(*columns).order_by(columns[-1]), unheeded)
+        return (tuple(row.values()) for row in rows)
+
+    pools = (
+        PoolRef(number, name or f"pool_id={number}", currency, distribute)
+        for distribute, currency, name, number in read(
+            lt.pool.c.distribute, lt.pool.c.currency, lt.pool.c.name, lt.pool.c.pool_id
+        )
+    )
     return Registry(
-        [pool for pool in pool_refs(connection) if pool.pool_id != REGISTRY.pool_id],
-        {row.name: row.platform_id for row in connection.execute(sa.select(lt.platform))},
-        {row.name: row.collective_id for row in connection.execute(sa.select(lt.collective))},
+        [pool for pool in pools if pool.pool_id != REGISTRY.pool_id],
+        dict(read(lt.platform.c.name, lt.platform.c.platform_id)),
+        dict(read(lt.collective.c.name, lt.collective.c.collective_id)),
         read_now,
     )
 
@@ -113,17 +125,17 @@ def check_pool_row(connection: sa.Connection, pool: PoolRef, first: Leaf[PoolCon
         "distribute": first.content.distribute,
         "created_at": first.time,
     }
-    for row in stored_rows(connection, query):
+    for row in stored_rows(connection, query, report):
         report.count(lt.pool.name)
         for column, value in following.items():
             if row[column] != value:
-                report.add(lt.pool.name, f"pool_id={pool.pool_id}", column, row[column], value)
+                report.add(lt.pool.name, shown_row(row, key_of(lt.pool)), column, row[column], value)
 
 
 def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
     """Check that a pool has one row for each turn: without its row, a turn excludes nobody."""
     query = sa.select(lt.turn.c.kind).where(lt.turn.c.pool_id == pool_id).order_by(lt.turn.c.kind)
-    stored = [{"kind": row["kind"]} for row in stored_rows(connection, query)]
+    stored = [{"kind": row["kind"]} for row in stored_rows(connection, query, report)]
     compare(report, lt.turn, stored, [{"kind": turn.value} for turn in Turn])
 
 
@@ -164,7 +176,7 @@ def _strays(connection: sa.Connection, table: sa.Table, registry: Registry) -> l
             .group_by(table.c.pool_id)
             .order_by(table.c.pool_id)
         )
-        strays += [(row["pool_id"], row["rows"]) for row in stored_rows(connection, query)]
+        strays += [(row.pool_id, row.rows) for row in connection.execute(query)]
     if strays:
         registry.look_again()
     now = {pool.pool_id for pool in registry.pools}

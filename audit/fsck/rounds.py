@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.findings import Finding, FoundError, at
-from audit.fsck.rows import stored_rows
+from audit.fsck.report import CheckReport
+from audit.fsck.stored import stored_rows
 from audit.pool_fold import PoolFold
 from audit.reader import LogReader
 from audit.replay import check_round
@@ -36,6 +37,7 @@ class Rounds:
         log: LogReader,
         fold: PoolFold,
         take: Callable[[Finding], None],
+        report: CheckReport,
         *,
         search: bool,
     ) -> None:
@@ -51,7 +53,7 @@ class Rounds:
         query = sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry).where(
             lt.leaf.c.pool_id == pool_id, is_round > 0 if search else among
         )
-        for row in stored_rows(connection, query.order_by(lt.leaf.c.leaf_index)):
+        for row in stored_rows(connection, query.order_by(lt.leaf.c.leaf_index), report):
             try:
                 leaf: Leaf[Any] = decode(row["entry"], CONTENTS)
             except LedgerCorruptError:

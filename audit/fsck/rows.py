@@ -4,68 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
-from functools import cache
 from heapq import heappop, heappush
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
-from psycopg.rows import dict_row
 
 from audit.fsck.report import CheckReport, shown_row
-from ledger.store.database import driver_connection
-
-Row = dict[str, Any]
-"""Values by column, without the pool's number."""
+from audit.fsck.stored import Row, columns_of, key_of, stored_rows
 
 UNSAID: Final = object()
 """Marks a value of a row that the log does not determine."""
-
-_CHUNK_ROWS: Final = 1000
-
-_NUMBERS: Final = count()
-"""Of cursors: each has a name of its own."""
-
-
-def stored_rows(connection: sa.Connection, query: sa.Select[Any], *, chunk_rows: int = _CHUNK_ROWS) -> Iterator[Row]:
-    """The rows of a query, read a chunk at a time.
-
-    By the driver itself, in binary: as text bytes are twice as long, and SQLAlchemy's rows take as long again.
-    """
-    asked = query.compile(dialect=connection.dialect)
-    numerics = [column.name for column in query.selected_columns if isinstance(column.type, sa.Numeric)]
-    driver = driver_connection(connection)
-    with driver.cursor(f"stored_rows_{next(_NUMBERS)}", binary=True, row_factory=dict_row) as cursor:
-        cursor.itersize = chunk_rows
-        for row in cursor.execute(asked.string, asked.params):
-            for name in numerics:
-                row[name] = _plain(row[name])
-            yield row
-
-
-def read_by_index(connection: sa.Connection) -> None:
-    """For the rest of the transaction, have rows of a pool found by its number, with which every key begins.
-
-    Where a few pools share a table, Postgres would else read all of it for each of them.
-    """
-    connection.execute(sa.select(sa.func.set_config("enable_seqscan", "off", True)))
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if type(value) is Decimal and value == value.to_integral_value() else value
-
-
-def columns_of(table: sa.Table) -> list[sa.Column[Any]]:
-    """Every column but the pool's number."""
-    return [column for column in table.columns if column.name != "pool_id"]
-
-
-@cache
-def key_of(table: sa.Table) -> list[str]:
-    """The names of the primary key's columns, without the pool's number."""
-    return [column.name for column in table.primary_key.columns if column.name != "pool_id"]
-
 
 _PLACE: Final = "place_in_log"
 
@@ -74,12 +23,17 @@ class LeafRows:
     """A pool's rows of a table, leaf by leaf."""
 
     def __init__(
-        self, connection: sa.Connection, pool_id: int, table: sa.Table, place: sa.ColumnElement[int] | None = None
+        self,
+        connection: sa.Connection,
+        pool_id: int,
+        table: sa.Table,
+        report: CheckReport,
+        place: sa.ColumnElement[int] | None = None,
     ) -> None:
         self.table = table
         at = (table.c.leaf_index if place is None else place).label(_PLACE)
         query = sa.select(*columns_of(table), at).where(table.c.pool_id == pool_id)
-        self._rows = stored_rows(connection, query.order_by(at, *(table.c[name] for name in key_of(table))))
+        self._rows = stored_rows(connection, query.order_by(at, *(table.c[name] for name in key_of(table))), report)
         self._waiting: deque[Row] = deque()
         self._look_ahead(1)
 
@@ -115,11 +69,15 @@ class LeafRows:
 class LogRows:
     """A pool's rows of several tables, leaf by leaf. Most leaves have rows in few of them."""
 
-    def __init__(self, connection: sa.Connection, pool_id: int, tables: Sequence[sa.Table]) -> None:
+    def __init__(
+        self, connection: sa.Connection, pool_id: int, tables: Sequence[sa.Table], report: CheckReport
+    ) -> None:
         are_there = [sa.exists().where(table.c.pool_id == pool_id).label(table.name) for table in tables]
         found = connection.execute(sa.select(*are_there)).one()
         self._tables = [
-            LeafRows(connection, pool_id, table) for table, is_there in zip(tables, found, strict=True) if is_there
+            LeafRows(connection, pool_id, table, report)
+            for table, is_there in zip(tables, found, strict=True)
+            if is_there
         ]
         self._next: list[tuple[int, int]] = []
         """A heap: the leaf of each table's next row, and which table."""
@@ -209,13 +167,13 @@ def add_extra(report: CheckReport, table: sa.Table, row: Row) -> None:
         report.add(table.name, key, "row", shown_row(row), "none")
 
 
-def find_row(connection: sa.Connection, pool_id: int, table: sa.Table, like: Row) -> Row | None:
+def find_row(connection: sa.Connection, pool_id: int, report: CheckReport, table: sa.Table, like: Row) -> Row | None:
     """Returns the pool's row with the same key, if there is one and the whole key is known."""
     key = {name: like[name] for name in key_of(table)}
     if UNSAID in key.values():
         return None
     query = sa.select(*columns_of(table)).where(table.c.pool_id == pool_id).filter_by(**key)
-    return next(iter(list(stored_rows(connection, query))), None)
+    return next(iter(list(stored_rows(connection, query, report))), None)
 
 
 def _differences(report: CheckReport, table: sa.Table, stored: Row, following: Row) -> None:

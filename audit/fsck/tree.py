@@ -7,7 +7,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
-from audit.fsck.rows import LeafRows, Row, compare, stored_rows
+from audit.fsck.rows import LeafRows, compare
+from audit.fsck.stored import Row, stored_rows
 from ledger.log.leaves import time_of
 from ledger.log.merkle import HASH_BYTES, Coordinate, Frontier, leaf_hash, node_hash
 from ledger.store import tables as lt
@@ -30,10 +31,10 @@ class Tree:
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
-        self._nodes = LeafRows(connection, pool_id, lt.node, COMPLETED_AT)
+        self._nodes = LeafRows(connection, pool_id, lt.node, report, COMPLETED_AT)
         self.frontier = Frontier()
         query = sa.select(lt.head.c.size, lt.head.c.frontier, lt.head.c.last_time).where(lt.head.c.pool_id == pool_id)
-        heads = list(stored_rows(connection, query))
+        heads = list(stored_rows(connection, query, report))
         self.head: Row | None = heads[0] if heads else None
         self._last_entry = b""
         report.count(lt.head.name, int(self.head is not None))

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from audit.fsck.checkpoints import CheckpointRows
 from audit.fsck.report import CheckReport
-from audit.fsck.rows import LeafRows, Row, add_extra
+from audit.fsck.rows import LeafRows, add_extra
+from audit.fsck.stored import Row
 from audit.fsck.tree import Tree
 from ledger.store import tables as lt
 
@@ -18,7 +19,7 @@ class LeafWalk:
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._report = report
-        self._leaves = LeafRows(connection, pool_id, lt.leaf)
+        self._leaves = LeafRows(connection, pool_id, lt.leaf, report)
         self._tree = Tree(connection, pool_id, report)
         self._checkpoints = CheckpointRows(connection, pool_id, report)
 

@@ -12,7 +12,8 @@ from audit.batch_check import WeighedBatch
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.registry import Registry
 from audit.fsck.report import LISTED_MAX, CheckReport
-from audit.fsck.rows import Row, add_extra, compare
+from audit.fsck.rows import add_extra, compare
+from audit.fsck.stored import Row
 from ledger.store import tables as lt
 from ledger.usage.entries import UsageContent
 from ledger.usage.weights import pack
@@ -42,7 +43,7 @@ class WeightRows:
 
     def __init__(self, connection: sa.Connection, pool_id: int, registry: Registry, report: CheckReport) -> None:
         self._report = report
-        self._rows = NumberedRows(connection, pool_id, lt.batch_weights)
+        self._rows = NumberedRows(connection, pool_id, lt.batch_weights, report)
         self._registry = registry
         self._absent: list[_Absent] = []
         self.weightless: set[int] = set()

@@ -190,7 +190,7 @@ class Database:
             StoreUnfitError: the database lacks a privilege or a table.
             StateError: the database was never migrated.
             BusyError: another transaction holds a lock for too long.
-            LedgerCorruptError: Postgres finds one of its pages or indexes broken.
+            LedgerCorruptError: Postgres finds one of its pages or indexes broken, or has a time that none of ours is.
             LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
         with (

@@ -89,6 +89,9 @@ _NODE_LOST: Final = re.compile(
 )
 """The messages, without a code of their own, by which a node reports that it lost another one within a statement."""
 
+_UNREADABLE: Final = re.compile("(timestamp|date) too (large|small)")
+"""How the driver says that Postgres has a time which Python has not, such as `infinity`: nothing of ours wrote it."""
+
 _ROLE_MISSING: Final = re.compile(
     f'role "{SERVICE_ROLE}" does not exist|permission denied to set role "{SERVICE_ROLE}"'
 )
@@ -104,6 +107,8 @@ def cause_of(error: Exception) -> BaseException | None:
 def fault_of(cause: BaseException | None) -> Fault:
     """Returns what is wrong."""
     match cause:
+        case psycopg.DataError() if _UNREADABLE.match(str(cause)):
+            return Fault.BROKEN
         case psycopg.errors.InternalError_() if _NODE_LOST.search(str(cause)):
             return Fault.LOST
         case psycopg.Error(sqlstate=str(state)):

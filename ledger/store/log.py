@@ -245,7 +245,7 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     # In binary, by the driver itself: as text it is twice as long, and takes half the time of a replay.
     cursor = driver_connection(connection).cursor(binary=True)
     found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
-    if found is None:
+    if found is None or found[0] is None:
         raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
     return cast("bytes", found[0])
 

@@ -14,7 +14,7 @@ def another(column: sa.Column[Any]) -> Any:
     match column.type:
         case sa.Text():
             allowed = {"status": "SUSPENDED", "key_kind": "CERTIFICATE"}
-            return allowed.get(column.name, column + "x")
+            return allowed.get(column.name, sa.func.coalesce(column, "") + "x")
         case sa.LargeBinary():
             return sa.func.set_byte(column, 0, sa.func.get_byte(column, 0).op("#")(1))
         case sa.DateTime():

@@ -135,7 +135,7 @@ def _reading(address: Address, bodies_url: str) -> Iterator[ReadBodies]:
 
 
 def _read_now(database: Database) -> Registry:
-    with database.reading() as connection:
+    with database.snapshot() as connection:
         return read_registry(connection)
 
 
