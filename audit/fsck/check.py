@@ -35,6 +35,7 @@ from audit.fsck.rows import (
     compare_all,
     find_row,
 )
+from audit.fsck.schedules import ScheduleRow
 from audit.fsck.stored import Row, columns_of, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
@@ -152,6 +153,7 @@ class _PoolCheck:
         """The index of the first leaf that was not."""
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, report, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
+        self._schedule = ScheduleRow()
         self._numbers = Numbers()
         self._events = StoredEvents(connection, pool_id, self.report, means, beside)
         self._weights = WeightRows(connection, pool_id, registry, self.report)
@@ -195,6 +197,7 @@ class _PoolCheck:
         self._rounds.require_listed(leaf)
         stored = self._tables.take(index)
         self._bodies.follow(leaf.content)
+        self._schedule.follow(leaf)
         match leaf.content:
             case PoolContent():
                 check_pool_row(self._connection, self._pool, leaf, self.report)
@@ -325,6 +328,7 @@ class _PoolCheck:
             self._add_number(lt.retraction, leaf_index, number)
         if unfollowed is None:
             self._bodies.finish(self._connection, self._pool.pool_id)
+            self._schedule.finish(self._connection, self._pool.pool_id, self.report)
         if unfollowed is None and not self._doubtful:
             self._check_unique()
 
