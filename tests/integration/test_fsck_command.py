@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store.database import Database
-from moiety import Policy, Pool
+from moiety import DataLossError, Policy, Pool
 from services.cli.app import main
 from tests.support.books import execute
 from tests.support.deployment import Deployment
@@ -86,6 +86,21 @@ def test_rows_of_events_are_compared_whatever_rounds_say(
     assert len(wrong) > 10
     assert wrong == {each["key"] for each in again["reports"][0]["findings"] if each["table"] == "event"}
     assert "round" in {each["table"] for each in again["reports"][0]["findings"]}
+
+
+def test_a_time_that_python_has_not_hides_no_other_finding_and_is_data_loss_to_callers(
+    scene: Scene, owner: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.pay_in(100, "money")
+    execute(owner, "UPDATE balance SET amount_minor = 900 WHERE account = 'revenue'")
+    execute(owner, "UPDATE collective SET created_at = 'infinity' WHERE name = 'irish'")
+    assert fsck() == 1
+    told = capsys.readouterr().out
+    assert "  collective name=irish\n    created_at: expected a value that the service can read, got infinity\n" in told
+    assert "  balance account=revenue leaf_index=3\n    amount_minor: expected 100, got 900\n" in told
+    assert told.endswith("\nFindings: 2.\n")
+    with pytest.raises(DataLossError):
+        scene.operator.get_collective("irish")
 
 
 @pytest.mark.usefixtures("scene")
