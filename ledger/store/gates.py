@@ -22,7 +22,7 @@ HEAVY_AT_ONCE: Final = 2
 hundred megabytes, and most of a processor."""
 
 HEAVY_WAITING: Final = 8
-"""Such calls of one holder that may wait: each keeps a thread that other calls could use."""
+"""Such calls that may wait: each keeps a thread that other calls could use."""
 
 _RETRY_SECONDS: Final = 1
 
@@ -35,7 +35,8 @@ class Gate:
     Args:
         at_once: how many are inside at a time.
         of_one: how many of them for one holder.
-        waiting: how many of one holder may wait; None for any number.
+        waiting: how many may wait; None for any number. Where there is one more, the newest of the holder who has the
+            most waiting is refused.
     """
 
     def __init__(self, at_once: int, *, of_one: int, waiting: int | None = None) -> None:
@@ -60,7 +61,7 @@ class Gate:
         """Wait for this holder's turn, and be inside from then on.
 
         Raises:
-            QuotaError: as many of this holder wait as may.
+            QuotaError: as many wait as may, and of no holder more than of this one.
             StoreUnavailableError: the call was given up before its turn.
         """
         place = self._queued(holder)
@@ -68,6 +69,8 @@ class Gate:
             work = work_of_call.get()
             with work.ended_by(partial(self._withdraw, holder, place)) if work else nullcontext():
                 place.wait()
+            if place.is_refused:
+                raise QuotaError(holder, "calls_waiting", self._most_waiting or 0, _RETRY_SECONDS)
             if not place.is_inside:
                 raise StoreUnavailableError
             yield
@@ -77,12 +80,20 @@ class Gate:
     def _queued(self, holder: str) -> _Place:
         place = _Place()
         with self._lock:
-            queue = self._queues.setdefault(holder, deque())
-            if self._most_waiting is not None and len(queue) >= self._most_waiting:
-                raise QuotaError(holder, "heavy_calls_waiting", self._most_waiting, _RETRY_SECONDS)
-            queue.append(place)
+            self._queues.setdefault(holder, deque()).append(place)
             self._let_in()
+            if self._most_waiting is not None and sum(map(len, self._queues.values())) > self._most_waiting:
+                self._refuse_one(holder)
         return place
+
+    def _refuse_one(self, newest: str) -> None:
+        """Refuse one who waits; of holders with as many waiting, this one loses. The lock is held."""
+        holder = max(self._queues, key=lambda each: (len(self._queues[each]), each == newest))
+        place = self._queues[holder].pop()
+        if not self._queues[holder]:
+            del self._queues[holder]
+        place.is_refused = True
+        place.wake()
 
     def _withdraw(self, holder: str, place: _Place) -> None:
         with self._lock:
@@ -119,10 +130,10 @@ class Gate:
 class _Place:
     """Somebody's place before a gate: a lock that is held until their turn."""
 
-    __slots__ = ("_held", "is_inside")
+    __slots__ = ("_held", "is_inside", "is_refused")
 
     def __init__(self) -> None:
-        self.is_inside = False
+        self.is_inside = self.is_refused = False
         self._held = Lock()
         self._held.acquire()
 

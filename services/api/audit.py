@@ -17,7 +17,7 @@ from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
 from ledger.store import log
 from ledger.store.acts import REGISTRY
-from ledger.store.gates import HEAVY_WAITING, Gate
+from ledger.store.gates import Gate
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds
@@ -52,7 +52,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         self._watches = watches
         self._bodies, self._bodies_url = parts.bodies, parts.settings.bodies_url
         self._replaying = Replaying()
-        self._replays = Gate(REPLAYS_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
+        self._replays = Gate(REPLAYS_AT_ONCE, of_one=1, waiting=2 * REPLAYS_AT_ONCE)
 
     def close(self) -> None:
         """End what replays' processes are forked from."""

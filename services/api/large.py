@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock, Semaphore
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from ledger.store.gates import Gate
 from services.api.door import TAKES_BODIES
-from services.api.queues import OverloadedError
 
 FREE_BYTES: Final = 2**16
 """A message of no more is parsed without waiting. A list of empty messages, two bytes each, is 45 times as large once
@@ -18,37 +15,22 @@ protobuf has parsed it: with one such message on each of 32 threads that is 90 M
 AT_ONCE: Final = 2
 """Of the largest, 4 MiB, two take less than 400 MiB."""
 
+WAITING: Final = 4
+"""Such messages that may wait, each with its thread."""
+
 
 class LargeMessages:
-    """Large messages that are being handled, or wait on a thread for their turn.
+    """What calls pass before they parse a large message, and keep until they are done."""
 
-    A principal has an eighth of the threads for them, and all together have half: those beyond are refused at once.
-    """
+    def __init__(self) -> None:
+        self._gate = Gate(AT_ONCE, of_one=AT_ONCE, waiting=WAITING)
 
-    def __init__(self, threads: int) -> None:
-        self._each = max(1, threads // 8)
-        self._all = max(1, threads // 2)
-        self._room = Semaphore(AT_ONCE)
-        self._lock = Lock()
-        self._counts: Counter[str] = Counter()
-
-    @contextmanager
-    def one(self, size_bytes: int, method: str, holder: str) -> Iterator[None]:
-        """Wait for the turn of a message, and keep it meanwhile. Bodies are bytes for protobuf too, and need none.
+    def one(self, size_bytes: int, method: str, holder: str) -> AbstractContextManager[None]:
+        """Wait for the turn of a message, if it is large. Bodies are bytes for protobuf too, and need none.
 
         Raises:
-            OverloadedError: as many messages of the holder, or of all, have or wait for a turn as may.
+            QuotaError: as `Gate.passed` does.
+            StoreUnavailableError: as that does.
         """
-        if size_bytes <= FREE_BYTES or method in TAKES_BODIES:
-            yield
-            return
-        with self._lock:
-            if self._counts[holder] >= self._each or self._counts.total() >= self._all:
-                raise OverloadedError(holder)
-            self._counts[holder] += 1
-        try:
-            with self._room:
-                yield
-        finally:
-            with self._lock:
-                self._counts[holder] -= 1
+        is_small = size_bytes <= FREE_BYTES or method in TAKES_BODIES
+        return nullcontext() if is_small else self._gate.passed(holder)

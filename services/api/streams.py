@@ -199,6 +199,6 @@ class CallLimits:
         self.calls: Final = StreamLimit(3 * threads)
         # Reflection needs no key, so it has places of its own.
         self.reflection: Final = StreamLimit(threads, each=max(1, threads // 8))
-        self.large: Final = LargeMessages(threads)
+        self.large: Final = LargeMessages()
         # Watches hold no thread while they wait.
         self.watches: Final = StreamLimit(WATCHES_PER_THREAD * threads)

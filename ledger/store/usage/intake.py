@@ -25,7 +25,7 @@ from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, driver_connection, pipelined_to_commit
-from ledger.store.gates import HEAVY_WAITING, Gate
+from ledger.store.gates import Gate
 from ledger.store.groups import Groups
 from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
@@ -50,8 +50,8 @@ PREPARED_AT_ONCE: Final = 2
 """More would take the interpreter from each other and from those who record; each has megabytes of arrays."""
 
 RETRACTIONS_AT_ONCE: Final = 4
-"""Retractions under way at a time, one of each platform. They alone keep a connection while they wait to read a batch,
-and there must be others for those who read meanwhile."""
+"""Retractions under way at a time, one of each platform, and as many that may wait. They alone keep a connection while
+they wait to read a batch, and there must be others for those who read meanwhile."""
 
 INSERTED_CLAIMS: Final = 2_000
 """Up to this many ids are inserted with the statements around them, which saves more than COPY does."""
@@ -84,7 +84,7 @@ class UsageStore:
         self._clock = clock
         self.bodies = bodies or Bodies()
         self.heavy = heavy or Gate.for_heavy_calls()
-        self.retracting = Gate(RETRACTIONS_AT_ONCE, of_one=1, waiting=HEAVY_WAITING)
+        self.retracting = Gate(RETRACTIONS_AT_ONCE, of_one=1, waiting=RETRACTIONS_AT_ONCE)
         self._preparation = Preparation(database, clock)
         self.readings = self._preparation.readings
         self._batch_numbers = BatchNumbers()

@@ -27,6 +27,7 @@ class Crowd:
         self._gate, self._threads = gate, threads
         self.entered: list[str] = []
         self._leave: list[Event] = []
+        self._promised: list[Future[None]] = []
 
     def come(self, holder: str, work: Work | None = None) -> Future[None]:
         """Have somebody come, who waits before the gate or is inside when this returns."""
@@ -40,10 +41,14 @@ class Crowd:
                 self.entered.append(holder)
                 leave.wait(10)
 
-        before = self.present()
+        before = self._seen()
         promised = self._threads.submit(copy_context().run, go_in)
-        wait_until(lambda: promised.done() or self.present() > before)
+        self._promised.append(promised)
+        wait_until(lambda: self._seen() > before)
         return promised
+
+    def _seen(self) -> int:
+        return self.present() + sum(each.done() for each in self._promised)
 
     def present(self) -> int:
         """How many are inside or wait."""
@@ -96,16 +101,31 @@ def test_a_holder_may_be_inside_as_often_as_the_gate_says(crowd_of: Callable[[Ga
     wait_until(lambda: crowd.entered == [A, A])
 
 
-def test_so_many_of_a_holder_wait_and_the_next_is_refused(crowd_of: Callable[[Gate], Crowd]) -> None:
+def test_so_many_wait_and_the_next_is_refused(crowd_of: Callable[[Gate], Crowd]) -> None:
     crowd = crowd_of(Gate(1, of_one=1, waiting=WAITING))
     for _ in range(1 + WAITING):
         crowd.come(A)
     with pytest.raises(QuotaError, match="platforms/a"):
         crowd.come(A).result(5)
-    crowd.come(B)
     crowd.leave(99)
-    wait_until(lambda: len(crowd.entered) == 2 + WAITING)
+    wait_until(lambda: len(crowd.entered) == 1 + WAITING)
     assert crowd.present() == 0
+
+
+def test_who_has_the_most_waiting_makes_room_for_another(crowd_of: Callable[[Gate], Crowd]) -> None:
+    crowd = crowd_of(Gate(1, of_one=1, waiting=WAITING))
+    waits = [crowd.come(A) for _ in range(1 + WAITING)]
+    other = crowd.come(B)
+    with pytest.raises(QuotaError, match="platforms/a"):
+        waits[-1].result(5)
+    crowd.come(C)
+    with pytest.raises(QuotaError, match="platforms/a"):
+        waits[-2].result(5)
+    with pytest.raises(QuotaError, match="platforms/d"):  # each has one that waits: the newest has to go
+        crowd.come("platforms/d").result(5)
+    assert not other.done()
+    crowd.leave(99)
+    wait_until(lambda: crowd.entered == [A, A, B, C])
 
 
 def test_who_gives_up_before_their_turn_leaves_the_queue(crowd_of: Callable[[Gate], Crowd]) -> None:

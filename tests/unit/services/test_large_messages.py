@@ -10,14 +10,14 @@ from typing import Final
 
 import pytest
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, QuotaError
 from moiety.v1 import usage_pb2 as pb
 from services.api import usage_wire
 from services.api.door import SMALL_MESSAGE_BYTES
-from services.api.large import AT_ONCE, FREE_BYTES, LargeMessages
-from services.api.queues import OverloadedError
+from services.api.large import AT_ONCE, FREE_BYTES, WAITING, LargeMessages
 from services.api.submissions import SUBMIT_USAGE
 from services.api.usage_wire import is_usual, scan
+from tests.support.books import wait_until
 
 NAMED: Final = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
 EMPTY_EVENT: Final = b"\x22\x00"
@@ -25,7 +25,7 @@ BOMB: Final = EMPTY_EVENT * ((SMALL_MESSAGE_BYTES - 1_000) // 2)
 
 
 def test_few_are_handled_at_a_time_and_the_next_waits() -> None:
-    large, third_has_its_turn = LargeMessages(threads=32), Event()
+    large, third_has_its_turn = LargeMessages(), Event()
 
     def third() -> None:
         with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/c"):
@@ -40,22 +40,31 @@ def test_few_are_handled_at_a_time_and_the_next_waits() -> None:
         waiting.result(timeout=60)
 
 
-def test_a_principal_has_few_turns_and_its_next_message_is_refused() -> None:
-    large = LargeMessages(threads=8)
-    with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
-        with pytest.raises(OverloadedError), large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
-            pass
-        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/b"):
-            pass
-    with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/a"):
-        pass
+def test_few_wait_and_who_has_the_most_waiting_is_refused() -> None:
+    large, end = LargeMessages(), Event()
+
+    def go(holder: str) -> None:
+        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, holder):
+            end.wait(60)
+
+    with ThreadPoolExecutor(AT_ONCE + WAITING + 2) as threads:
+        try:
+            first = [threads.submit(go, "platforms/a") for _ in range(AT_ONCE + WAITING)]
+            wait_until(lambda: large._gate.waiting("platforms/a") == WAITING)
+            other = threads.submit(go, "platforms/b")
+            (refused,) = wait_until(lambda: [each for each in first if each.done()])
+            with pytest.raises(QuotaError, match="platforms/a"):
+                refused.result()
+        finally:
+            end.set()
+        other.result(60)
 
 
 @pytest.mark.parametrize(
     ("size", "method"), [(FREE_BYTES, SUBMIT_USAGE), (2**25, "/moiety.v1.UsageService/AppendUsage")]
 )
 def test_small_messages_and_bodies_need_no_turn(size: int, method: str) -> None:
-    large = LargeMessages(threads=8)
+    large = LargeMessages()
     with ExitStack() as held:
         for _ in range(20):
             held.enter_context(large.one(size, method, "platforms/a"))
