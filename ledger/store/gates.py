@@ -16,6 +16,7 @@ from typing import Final
 
 from ledger.errors import QuotaError, StoreUnavailableError
 from ledger.store.database import work_of_call
+from ledger.work import Turn
 
 HEAVY_AT_ONCE: Final = 2
 """Calls of a process that may read a whole batch, or a whole table of a round, at the same time: each takes up to some
@@ -127,18 +128,11 @@ class Gate:
             place.wake()
 
 
-class _Place:
-    """Somebody's place before a gate: a lock that is held until their turn."""
+class _Place(Turn):
+    """Somebody's place before a gate."""
 
-    __slots__ = ("_held", "is_inside", "is_refused")
+    __slots__ = ("is_inside", "is_refused")
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_inside = self.is_refused = False
-        self._held = Lock()
-        self._held.acquire()
-
-    def wait(self) -> None:
-        self._held.acquire()
-
-    def wake(self) -> None:
-        self._held.release()

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Final, Generic, TypeVar, cast
 
 from ledger.errors import or_raise
+from ledger.work import Turn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,20 +100,13 @@ class Groups(Generic[Item, Result]):
             each.outcome = outcome
 
 
-class _Asked(Generic[Item, Result]):
-    """An item that a caller waits for: a lock that is held until then, which is much less than a `Future`."""
+class _Asked(Turn, Generic[Item, Result]):
+    """An item that a caller waits for."""
 
-    __slots__ = ("_held", "item", "outcome")
+    __slots__ = ("item", "outcome")
 
     def __init__(self, item: Item) -> None:
+        super().__init__()
         self.item = item
         self.outcome: Result | Exception | None = None
         """What `do_all` found; None until then."""
-        self._held = Lock()
-        self._held.acquire()
-
-    def wait(self) -> None:
-        self._held.acquire()
-
-    def wake(self) -> None:
-        self._held.release()
