@@ -1,9 +1,8 @@
-"""Work that is waited for: by whoever started it, in threads if the caller has them, or by whoever has their turn."""
+"""Work that can start before anyone waits for its result, in threads if the caller has them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -19,21 +18,3 @@ def at_once(work: Callable[[], T]) -> Callable[[], T]:
     """Do the work at once."""
     done = work()
     return lambda: done
-
-
-class Turn:
-    """What one thread waits for, until another one wakes it: a lock that is held until then, far less than an event."""
-
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        self._held = Lock()
-        self._held.acquire()
-
-    def wait(self) -> None:
-        """Wait, once."""
-        self._held.acquire()
-
-    def wake(self) -> None:
-        """End the wait, once."""
-        self._held.release()

@@ -16,7 +16,7 @@ from typing import Final
 
 from ledger.errors import QuotaError, StoreUnavailableError
 from ledger.store.database import work_of_call
-from ledger.work import Turn
+from ledger.store.sleepers import Sleeper
 
 HEAVY_AT_ONCE: Final = 2
 """Calls of a process that may read a whole batch, or a whole table of a round, at the same time: each takes up to some
@@ -128,7 +128,7 @@ class Gate:
             place.wake()
 
 
-class _Place(Turn):
+class _Place(Sleeper):
     """Somebody's place before a gate."""
 
     __slots__ = ("is_inside", "is_refused")

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Final, Generic, TypeVar, cast
 
 from ledger.errors import or_raise
-from ledger.work import Turn
+from ledger.store.sleepers import Sleeper
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,7 +100,7 @@ class Groups(Generic[Item, Result]):
             each.outcome = outcome
 
 
-class _Asked(Turn, Generic[Item, Result]):
+class _Asked(Sleeper, Generic[Item, Result]):
     """An item that a caller waits for."""
 
     __slots__ = ("item", "outcome")

@@ -46,25 +46,6 @@ class _Stopped(Event):
 
 
 @contextmanager
-def unwound() -> Iterator[None]:
-    """SIGTERM ends what is inside from within, so that it takes away what it made; a second one has its usual effect.
-
-    Raises:
-        SystemExit: with 143, the status of what SIGTERM ends.
-    """
-
-    def end(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before)
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def until_stopped(drain_seconds: float) -> Iterator[Event]:
     """An event that SIGINT and SIGTERM set; after either, another one of them ends the process at once.
 

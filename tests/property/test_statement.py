@@ -13,10 +13,11 @@ from payout.statement import lines_of, parse_registry, parse_statement, render_r
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
 statuses = st.sampled_from(CollectiveStatus)
 figures = st.integers(0, 10) | st.integers(0, 2**130)
+amounts = st.integers(0, 10) | st.integers(0, 2**62 - 1)  # of which the two of a line are what an account may have
 fractions = st.integers(0, 10) | st.integers(0, 10**9 - 1)
 net = st.integers(-10, 10) | st.integers(-(2**130), 2**130)
 lines = st.lists(
-    st.builds(Line, names, statuses, net, net, net, *[figures] * 5, *[fractions] * 4),
+    st.builds(Line, names, statuses, net, net, net, *[figures] * 3, *[amounts] * 2, *[fractions] * 4),
     max_size=8,
     unique_by=lambda line: line.collective,
 ).map(lambda found: sorted(found, key=lambda line: line.collective.encode()))

@@ -241,7 +241,7 @@ def means_of_machine(
     from audit.files.spills import SpillFolder
     from audit.means import Means
     from services.process.memory import keep_freed_memory
-    from services.process.stopping import unwound
+    from services.process.unwinding import unwound
     from services.process.weighers import AHEAD, Weighers
 
     keep_freed_memory()

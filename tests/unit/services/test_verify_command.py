@@ -67,7 +67,7 @@ ALLOWED: Final = {
     "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
     "services.cli.audit.statement", "services.cli.audit.verify", "services.cli.audit.page",
     "services.cli.audit.records",
-    "services.printing", "services.process", "services.process.memory", "services.process.stopping",
+    "services.printing", "services.process", "services.process.memory", "services.process.unwinding",
     "services.process.weighers",
 }  # fmt: skip
 
