@@ -222,7 +222,7 @@ class _Call:
                     self._threads.run_for(self._call.principal)
                     with limit.one(self._call.principal):
                         raw = self._raw(messages, context)
-                        with self._large.one(len(raw), self._call.method, self._call.principal):
+                        with self._large.one(raw, self._call.method, self._call.principal):
                             response = self._serialize(behavior(self._read(raw), context))
                 except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                     self._fail(error, context)

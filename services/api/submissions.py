@@ -84,7 +84,7 @@ class Submissions:
             return self.checked(request, scanned)
         except LedgerError:
             if scanned:
-                with self._large.one(len(raw), SUBMIT_USAGE, caller().name):
+                with self._large.one(raw, SUBMIT_USAGE, caller().name):
                     read(raw)  # of what is no message, that is said first
             raise
 
@@ -144,7 +144,7 @@ class Submissions:
         if not asked.scanned:
             return columns_of(asked.request.events)
         raw = asked.scanned.raw
-        with self._large.one(len(raw), SUBMIT_USAGE, Principal(Role.PLATFORM, asked.identity.platform).name):
+        with self._large.one(raw, SUBMIT_USAGE, Principal(Role.PLATFORM, asked.identity.platform).name):
             return columns_of(parsed(raw, SUBMIT_USAGE, pb.SubmitUsageRequest.FromString).events)
 
     def _keep(self, asked: Submission, error: LedgerError) -> None:

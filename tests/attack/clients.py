@@ -163,13 +163,20 @@ def bombs(target: Target) -> None:
 
 
 def bombs_with_a_key(target: Target) -> None:
-    """A platform's messages that are 45 times as large once they are parsed: in the usual form, and in another."""
+    """A platform's messages that are 45 times as large once they are parsed: in the usual form, and in others."""
     named = pb.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="x", method_id=METHOD).SerializeToString()
     bomb = b"\x22\x00" * (2 * 2**20 - 100)
-    bodies = cycle([named + bomb, bomb + named])
+    event = pb.UsageEvent(work_id="x").SerializeToString() + b"\x32\x00" * (2 * 2**20 - 100)
+    nested = named + b"\x22" + _varint(len(event)) + event
+    bodies = cycle([named + bomb, bomb + named, nested])
     with grpc.insecure_channel(target.grpc, options=_LARGE, compression=grpc.Compression.Gzip) as channel:
         submit = channel.unary_unary(SUBMIT, **RAW)
         _often(target, 12, lambda: submit(next(bodies), metadata=target.metadata, timeout=60))
+
+
+def _varint(number: int) -> bytes:
+    parts = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)]
+    return bytes([*(part | 128 for part in parts[:-1]), parts[-1]])
 
 
 def undecodable(target: Target) -> None:

@@ -22,7 +22,8 @@ from services.api.errors import for_trailers
 from services.api.http.carried import Carrier, Entered, unless_gone, watched
 from services.api.http.dialects import DIALECTS, Dialect
 from services.api.http.exchange import Exchange, GoneError
-from services.api.http.messages import let_go, read_message
+from services.api.http.messages import read_message
+from services.api.large import let_go
 from services.api.watches import Watch
 
 HTTP_STATUS: Final = {

@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import zlib
-from traceback import clear_frames
 from typing import Any, Final
 
 import pyarrow as pa
@@ -34,6 +33,7 @@ from services.api.door import (
 from services.api.http.carried import Entered
 from services.api.http.dialects import JSON, Dialect
 from services.api.http.exchange import Exchange
+from services.api.large import let_go
 
 BODY_SECONDS: Final = 60.0
 """How long the message of a method that takes bodies may take to come; it holds no thread meanwhile."""
@@ -76,13 +76,6 @@ async def read_message(exchange: Exchange, entered: Entered, method: Method, dia
         if message is not None:
             return message
     return await entered.run_alone(_read_large, body, method, most)
-
-
-def let_go(error: BaseException | None) -> None:
-    """Forget what an error was raised over: futures keep it in a cycle, and with it a message of megabytes."""
-    while error is not None:
-        clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 def _unpacked_max(method: Method, dialect: Dialect) -> int:

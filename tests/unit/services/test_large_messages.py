@@ -21,21 +21,22 @@ from tests.support.books import wait_until
 
 NAMED: Final = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
 EMPTY_EVENT: Final = b"\x22\x00"
+LARGE: Final = NAMED + pb.SubmitUsageRequest(batch_id="x" * FREE_BYTES).SerializeToString()
 BOMB: Final = EMPTY_EVENT * ((SMALL_MESSAGE_BYTES - 1_000) // 2)
 
 
 def test_few_are_handled_at_a_time_and_the_next_waits() -> None:
-    large, third_has_its_turn = LargeMessages(), Event()
+    large, next_has_its_turn = LargeMessages(), Event()
 
-    def third() -> None:
-        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, "platforms/c"):
-            third_has_its_turn.set()
+    def go() -> None:
+        with large.one(LARGE, SUBMIT_USAGE, "platforms/c"):
+            next_has_its_turn.set()
 
     with ThreadPoolExecutor(1) as threads, ExitStack() as held:
         for number in range(AT_ONCE):
-            held.enter_context(large.one(FREE_BYTES + 1, SUBMIT_USAGE, f"platforms/{number}"))
-        waiting = threads.submit(third)
-        assert not third_has_its_turn.wait(0.2)
+            held.enter_context(large.one(LARGE, SUBMIT_USAGE, f"platforms/{number}"))
+        waiting = threads.submit(go)
+        assert not next_has_its_turn.wait(0.2)
         held.close()
         waiting.result(timeout=60)
 
@@ -44,7 +45,7 @@ def test_few_wait_and_who_has_the_most_waiting_is_refused() -> None:
     large, end = LargeMessages(), Event()
 
     def go(holder: str) -> None:
-        with large.one(FREE_BYTES + 1, SUBMIT_USAGE, holder):
+        with large.one(LARGE, SUBMIT_USAGE, holder):
             end.wait(60)
 
     with ThreadPoolExecutor(AT_ONCE + WAITING + 2) as threads:
@@ -67,7 +68,28 @@ def test_small_messages_and_bodies_need_no_turn(size: int, method: str) -> None:
     large = LargeMessages()
     with ExitStack() as held:
         for _ in range(20):
-            held.enter_context(large.one(size, method, "platforms/a"))
+            held.enter_context(large.one(NAMED + EMPTY_EVENT * (size // 2 - len(NAMED)), method, "platforms/a"))
+
+
+@pytest.mark.parametrize(
+    "raw", [BOMB + NAMED, b"\x0a\x00" * FREE_BYTES, b"\x20\x01" * FREE_BYTES, b"\x25abcd" * FREE_BYTES]
+)
+def test_a_large_message_of_many_fields_is_refused_before_its_turn(raw: bytes) -> None:
+    large = LargeMessages()
+    with large.one(LARGE, SUBMIT_USAGE, "platforms/a"):
+        with pytest.raises(InvalidInputError, match="10,000 fields"), large.one(raw, SUBMIT_USAGE, "platforms/a"):
+            pass
+
+
+def test_what_is_no_message_has_its_turn_and_is_left_to_protobuf() -> None:
+    large = LargeMessages()
+    for raw in (
+        b"\xff" * 2 * FREE_BYTES,
+        b"\x0b" * 2 * FREE_BYTES,
+        b"\x0a\x00" * 9_000 + b"\x0a" + b"\xff" * FREE_BYTES,
+    ):
+        with large.one(raw, SUBMIT_USAGE, "platforms/a"):
+            pass
 
 
 @pytest.fixture
