@@ -12,7 +12,7 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.store.gates import Gate
-from services.api.door import TAKES_BODIES
+from services.api.door import TAKES_BODIES, most_bytes
 
 FREE_BYTES: Final = 2**16
 """A message of no more is parsed without waiting. A list of empty messages, two bytes each, is 45 times as large once
@@ -46,7 +46,7 @@ class LargeMessages:
         if len(raw) <= FREE_BYTES or method in TAKES_BODIES:
             yield
             return
-        if _has_many_fields(raw):
+        if len(raw) <= most_bytes(method) and _has_many_fields(raw):
             raise InvalidInputError.of("request", f"must have at most {FIELDS_MAX:,} fields")
         with self._gate.passed(holder):
             try:

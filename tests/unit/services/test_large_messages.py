@@ -76,9 +76,12 @@ def test_small_messages_and_bodies_need_no_turn(size: int, method: str) -> None:
 )
 def test_a_large_message_of_many_fields_is_refused_before_its_turn(raw: bytes) -> None:
     large = LargeMessages()
-    with large.one(LARGE, SUBMIT_USAGE, "platforms/a"):
-        with pytest.raises(InvalidInputError, match="10,000 fields"), large.one(raw, SUBMIT_USAGE, "platforms/a"):
-            pass
+    with (
+        large.one(LARGE, SUBMIT_USAGE, "platforms/a"),
+        pytest.raises(InvalidInputError, match="10,000 fields"),
+        large.one(raw, SUBMIT_USAGE, "platforms/a"),
+    ):
+        pass
 
 
 def test_what_is_no_message_has_its_turn_and_is_left_to_protobuf() -> None:
