@@ -40,7 +40,7 @@ from ledger.acts.entries import (
 )
 from ledger.acts.people import People
 from ledger.errors import FormatError, LedgerCorruptError, SignatureError
-from ledger.log.key_changes import MAX_CHANGES, KeyChange
+from ledger.log.key_changes import MAX_CHANGES, MAX_LISTED_BYTES, KeyChange
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.merkle import root as root_of
@@ -82,6 +82,8 @@ class RegistryFold:
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other."""
     signing_keys: list[VerifierKey] = field(default_factory=list)
+    listed_bytes: int = 0
+    """Of the lists of all changes of the key."""
     """The deployment's keys that signed, one after the other; none before the first change."""
     payments: PaymentsFold = field(default_factory=PaymentsFold)
     webhooks: dict[str, WebhookContent] = field(default_factory=dict)
@@ -269,6 +271,9 @@ class RegistryFold:
         count = len(self.signing_keys)
         here.holds(count <= MAX_CHANGES, "keychange.v1", count, f"at most {MAX_CHANGES:,}")
         listed = _registry_body(self.log, leaf_index, "logs_sha256", content.logs_sha256)
+        self.listed_bytes += len(listed)
+        wanted = f"lists of at most {MAX_LISTED_BYTES:,} bytes together"
+        here.holds(self.listed_bytes <= MAX_LISTED_BYTES, "logs_sha256", self.listed_bytes, wanted)
         try:
             change = KeyChange.read(content.note.encode(), listed)
         except (FormatError, SignatureError) as error:

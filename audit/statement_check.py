@@ -19,21 +19,24 @@ from audit.findings import UNSOUND, FoundError
 from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judge_pool, read_registry
 from audit.statement_file import LogPart, StatementFile, canonical_json
 from ledger.acts.entries import POLICY, SCHEDULER, KeyChangeContent, WitnessesContent
+from ledger.entries import Movement
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
 from ledger.journal import collective_account, held_account
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from ledger.log.key_changes import MAX_CHANGES, KeyChange, KeyStep, LogKeys, Reason
-from ledger.log.leaves import Leaf, decode
+from ledger.log.leaves import Content, Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
 from ledger.log.witness_policy import NONE, WitnessPolicy, first_unmet, witnesses_of
+from ledger.money import require_amount
 from ledger.payments import BookingKind, PoolBooking, booking_leaf
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.adjustments import adjusted_leaf, parse_line
 from payout.amounts import commons_weights, part_unit
 from payout.dossiers import Dossier, statement_leaf
+from payout.entries import PolicyContent, PoolContent
 from payout.objections import review_runs
 from payout.policy import Approval, CommonsRule, Rounding, counted_weight
 from payout.splits import SumNode, sum_leaf, verify_sum
@@ -257,10 +260,19 @@ def _check_entries(reading: _Reading) -> None:
         reading.hashes[log] = hashes
         entries = list(_proved(part, log, reading.checkpoints[log], hashes))
         reading.leaves[log] = [decode(proved.entry, kinds) for proved in part.entries]
+        for leaf in reading.leaves[log]:
+            _require_ranges(leaf.content)
         if log == name:
             reading.pool = entries
         else:
             reading.registry = entries
+
+
+def _require_ranges(content: Content) -> None:
+    if isinstance(content, Movement):
+        require_amount(content.amount_minor, "amount_minor")
+    elif isinstance(content, PoolContent | PolicyContent):
+        content.policy.require_sound()
 
 
 def _proved(part: LogPart, log: str, checkpoint: Checkpoint, hashes: dict[int, bytes]) -> Iterator[Entry]:

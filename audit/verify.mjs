@@ -34,6 +34,8 @@ const MOST_OF_A_NOTE = 2 ** 20;
 const MOST_OF_AN_ENTRY = 2 ** 16 - 1;
 const MOST_SIGNATURES = 100;
 const MOST_DEPTH = 100;
+const MOST_CHANGES = 1_000;
+const MOST_MOVED = 10n ** 15n;
 const DECIMAL = /^(0|-?[1-9][0-9]{0,4299})$/;
 const FRACTION = /^(0|[1-9][0-9]{0,4299})\/[1-9][0-9]{0,4299}$/;
 
@@ -276,10 +278,9 @@ const sameKey = (a, b) => a.name === b.name && hex(a.key) === hex(b.key);
 /** The key that the changes of the key in the file lead to; the given one without any. */
 async function newestKey(entries, deployment, key, vouched) {
   const steps = [];
-  for (const { entry: text } of entries) {
-    if (!text.includes('"type":"keychange.v1"')) continue;
-    steps.push(await keyStep(parsed(utf8(text), 'an entry').note, deployment));
-  }
+  const changes = entries.filter(({ entry: text }) => text.includes('"type":"keychange.v1"'));
+  require(changes.length <= MOST_CHANGES, 'the file has more changes of the key than there can be');
+  for (const { entry: text } of changes) steps.push(await keyStep(parsed(utf8(text), 'an entry').note, deployment));
   if (steps.length === 0) return key;
   const keys = [hex(steps[0].old), ...steps.map((step) => hex(step.new))];
   const follow = steps.every((step, place) => hex(step.old) === keys[place]);
@@ -531,12 +532,12 @@ const FIELDS = {
     + 'review_ended_sha256? text, recoup_ppm? number',
   split: `${SALTED}, round number, round_hash hash, collective text, amount_minor amount, lines number, split_root hash, `
     + 'rule text',
-  payment: `${SALTED}, request_id text, amount_minor amount, collective text, reference text`,
-  release: `${SALTED}, request_id text, amount_minor amount, collective text, to_commons boolean, reason text`,
+  payment: `${SALTED}, request_id text, amount_minor moved, collective text, reference text`,
+  release: `${SALTED}, request_id text, amount_minor moved, collective text, to_commons boolean, reason text`,
   adjustment: `${SALTED}, request_id text, round number, amount_minor amount, lines_sha256 hash, lines number, `
     + 'lines_root hash, pool_leaves numbers, registry_leaves numbers, source text, reason text',
   booking: 'registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash',
-  grant: `${SALTED}, request_id text, amount_minor amount, collective text, reason text`,
+  grant: `${SALTED}, request_id text, amount_minor moved, collective text, reason text`,
   deployment: 'origin text, controls controls, founders founders, keys_made_together boolean',
   controls: `${ACT}, controls controls`,
   witnesses: `${ACT}, policy text`,
@@ -554,12 +555,19 @@ const NESTED = {
   policy: 'fee_ppm number, fee_cap_minor amount or null, commons_ppm number, unattributed unattributed, '
     + 'commons_rule commons, tempering tempering, floor_minor amount, cap_minor amount or null, ai_only_ppm number, '
     + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval, period? period, '
-    + 'period_from? text, recoup_ppm? number, public? boolean',
+    + 'period_from? text, recoup_ppm? number, public? yes',
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',
   line: 'kind text, subject text, end_to_end_id text, amount_minor amount, cost_minor amount, day text, reason text',
 };
+const RANGES = {
+  fee_ppm: [0n, PPM], commons_ppm: [0n, PPM], fee_cap_minor: [0n, MOST_MOVED], floor_minor: [0n, MOST_MOVED],
+  cap_minor: [0n, MOST_MOVED], ai_only_ppm: [0n, 10n * PPM], human_ai_ppm: [0n, 10n * PPM],
+  review_seconds: [0n, 366n * 86_400n], recoup_ppm: [1n, PPM],
+};
+const SILENCE = 259_200;
+const PERIODS = { MONTH: /^\d{4}-(0[1-9]|1[0-2])$/, QUARTER: /^\d{4}-Q[1-4]$/, YEAR: /^\d{4}$/ };
 const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
   'split', 'payment', 'release', 'grant', 'booking', 'adjustment'];
 const REGISTRY_KINDS = ['deployment', 'controls', 'witnesses', 'principal', 'key', 'keyrevocation', 'recovery',
@@ -578,6 +586,7 @@ const VALUES = {
   hash: (value) => isText(value) && /^[0-9a-f]{64}$/.test(value),
   decimal: (value) => isText(value) && DECIMAL.test(value),
   amount: (value) => isText(value) && DECIMAL.test(value) && isAmount(BigInt(value)),
+  moved: (value) => VALUES.amount(value) && BigInt(value) >= 1n && BigInt(value) <= MOST_MOVED,
   boolean: (value) => typeof value === 'boolean',
   yes: (value) => value === true,
   object: isObject,
@@ -602,6 +611,20 @@ function entryForm(entry, kinds) {
   require(micros(entry.time) !== undefined, 'the time of an entry is none');
   const { type, pool, index, time, ...content } = entry;
   fits(content, kind, FIELDS);
+  if (kind === 'pool' || kind === 'policy') policyRanges(content.policy);
+}
+
+/** Checks that the terms of a policy are in their ranges. */
+function policyRanges(policy) {
+  for (const [name, [least, most]] of Object.entries(RANGES)) {
+    const said = policy[name] ?? null;
+    require(said === null || (BigInt(said) >= least && BigInt(said) <= most), `${name} of a policy is out of range`);
+  }
+  const { approval, cap_minor: cap, floor_minor: floor, period, period_from: from, review_seconds: seconds } = policy;
+  require(cap === null || BigInt(cap) >= BigInt(floor), 'the cap of a policy is below its floor');
+  require(approval === undefined || seconds >= SILENCE, 'a policy without a decision has too short a review');
+  const first = period === undefined ? from === undefined : PERIODS[period].test(from) && from >= '1970';
+  require(first, 'the first period of a policy is none of its periods');
 }
 
 /** Checks that an object has just these fields, in their forms. */

@@ -29,6 +29,11 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NANO, PPM = 10**9, 10**6
+MOST_BYTES: Final = {
+    "body_sha256": 2**25, "domains_sha256": 268_000, "logs_sha256": 2**24, "review_began_sha256": 2**20,
+    "review_ended_sha256": 2**20, "salt_sha256": 64,
+}  # fmt: skip
+MOST_CHANGES, MOST_LISTED = 1_000, 2**24
 Key = tuple[str, int, int]
 
 
@@ -83,12 +88,16 @@ def numbered(number: int) -> str:
 
 
 def bodies_in_order(log: Log, files: dict[str, bytes], folder: str = "") -> Iterator[tuple[str, bytes]]:
-    named: dict[str, None] = {}
+    named: dict[str, int] = {}
+    """By path, the most bytes that all fields allow that name the body."""
     for entry in log.entries:
         fields = {**entry, **(entry["content"] if entry["type"] == "proposal.v1" else {})}
-        digests = [said for name, said in fields.items() if name.endswith("_sha256")]
-        named |= dict.fromkeys(sorted(f"{folder}body/{digest[:2]}/{digest}" for digest in digests))
-    for path in named:
+        digests = [(said, MOST_BYTES.get(name, 2**27)) for name, said in fields.items() if name.endswith("_sha256")]
+        for digest, most in sorted(digests):
+            path = f"{folder}body/{digest[:2]}/{digest}"
+            named[path] = min(named.get(path, most), most)
+    for path, most in named.items():
+        assert len(files[path]) <= most
         assert sha256(files[path]).hexdigest() == path[-64:]
         yield path, files[path]
 
@@ -138,7 +147,11 @@ class Keys:
     @classmethod
     def of(cls, vkey: str, entries: Sequence[dict[str, Any]], files: dict[str, bytes]) -> Keys:
         """From a key that is trusted, and the changes of it in the registry's log."""
-        changes = [Change.of(entry, files) for entry in entries if entry["type"] == "keychange.v1"]
+        found = [entry for entry in entries if entry["type"] == "keychange.v1"]
+        assert len(found) <= MOST_CHANGES
+        paths = [f"registry/body/{entry['logs_sha256'][:2]}/{entry['logs_sha256']}" for entry in found]
+        assert sum(len(files[path]) for path in paths) <= MOST_LISTED
+        changes = [Change.of(entry, files) for entry in found]
         keys = [changes[0].old, *(change.new for change in changes)] if changes else [key_in(vkey)]
         assert all(change.old == keys[place] for place, change in enumerate(changes))
         assert len({key.public_bytes_raw() for key in keys}) == len(keys)
@@ -204,6 +217,11 @@ class Change:
         assert "".join(f"{' '.join(each)}\n" for each in said).encode() == listed
         assert [each[0] for each in said] == sorted({each[0] for each in said})
         last = {log: (int(size), base64.b64decode(root, validate=True)) for log, size, root in said}
+        assert all(re.fullmatch("0|[1-9][0-9]{0,18}", size) and int(size) < 2**63 for _, size, _ in said)
+        assert all(
+            len(root) == 32 and base64.b64encode(root).decode() == each[2]
+            for (_, root), each in zip(last.values(), said, strict=True)
+        )
         assert last["registry"][0] <= entry["index"]
         return cls(reason, name, key_in(old), key_in(new), last)
 
@@ -316,6 +334,16 @@ POLICY: Final = (
     "review_seconds number, rounding text, approval? text, period? text, period_from? text, recoup_ppm? number, "
     "public? boolean"
 )
+POLICY_TEXTS: Final = {
+    "unattributed": ("COMMONS", "PRO_RATA"), "commons_rule": ("EQUAL", "PER_CAPITA", "EQUITY", "FUND"),
+    "tempering": ("PROPORTIONAL", "SQRT", "EQUAL"), "rounding": ("CARRIED", "PLACED"), "approval": ("SILENCE",),
+    "period": ("MONTH", "QUARTER", "YEAR"),
+}  # fmt: skip
+POLICY_RANGES: Final = (
+    ("fee_ppm", 0, PPM), ("commons_ppm", 0, PPM), ("fee_cap_minor", 0, 10**15), ("floor_minor", 0, 10**15),
+    ("cap_minor", 0, 10**15), ("ai_only_ppm", 0, 10 * PPM), ("human_ai_ppm", 0, 10 * PPM),
+    ("review_seconds", 0, 366 * 86_400), ("recoup_ppm", 1, PPM),
+)  # fmt: skip
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
 SEALED: Final = "collective id, request_id text, amount_minor amount, salt hash"
 TYPES: Final = {
@@ -401,6 +429,8 @@ def has_form(value: Any, form: str) -> None:
     form = form.removesuffix(" or null")
     if form in NESTED:
         has_fields(value, NESTED[form])
+        if form == "policy":
+            is_policy(value)
     elif form == "amount":
         has_form(value, "decimal")
         assert abs(int(value)) < 2**63
@@ -416,6 +446,22 @@ def has_form(value: Any, form: str) -> None:
     else:
         assert type(value) is str
         assert re.fullmatch(FORMS[form], value)
+
+
+def is_policy(policy: dict[str, Any]) -> None:
+    """What it says is in the ranges of the page's table."""
+    for name, texts in POLICY_TEXTS.items():
+        assert policy.get(name, texts[0]) in texts
+    for name, least, most in POLICY_RANGES:
+        assert policy.get(name) is None or least <= int(policy[name]) <= most
+    assert policy["cap_minor"] is None or int(policy["cap_minor"]) >= int(policy["floor_minor"])
+    assert "approval" not in policy or policy["review_seconds"] >= 259_200
+    assert ("period" in policy) == ("period_from" in policy)
+    if "period" in policy:
+        first, end = months_of(policy["period_from"])
+        assert first >= 12 * 1970
+        assert end - first == {"MONTH": 1, "QUARTER": 3, "YEAR": 12}[policy["period"]]
+    assert policy.get("public", True)
 
 
 def has_fields(value: Any, fields: str) -> None:
@@ -444,6 +490,8 @@ def is_sound(entry: dict[str, Any]) -> None:
     own = TYPES[kind]
     assert entry.get("people_leaf") != 0
     has_fields(entry, envelope + stamp + (f", {own}" if own else ""))
+    if kind in ("report", "receipt", "match", "reversal", "payment", "release", "grant"):
+        assert 1 <= int(entry["amount_minor"]) <= 10**15
 
 
 def positions_of(text: str) -> list[int]:
@@ -510,6 +558,19 @@ def batch_of(body: bytes) -> list[Event]:
             assert sum(event.parts.values()) <= NANO
         events.append(event)
     return events
+
+
+def amounts_fit(value: Any) -> Any:
+    """The document of a body, in which every amount is a decimal in its range."""
+    if isinstance(value, dict):
+        for name, said in value.items():
+            if name.endswith("_minor"):
+                has_form(said, "amount")
+            amounts_fit(said)
+    elif isinstance(value, list):
+        for each in value:
+            amounts_fit(each)
+    return value
 
 
 def csv_of(body: bytes, header: str) -> list[list[str]]:
@@ -599,6 +660,16 @@ ACTS: Final = {
 BANK_SAYS: Final = {
     "PAID": ("PAYING", "REJECTED"), "REJECTED": ("PAYING",), "UNPAID": ("REJECTED",), "RETURNED": ("PAID",)
 }  # fmt: skip
+
+
+def is_domain(text: str) -> bool:
+    if text.startswith("content-id:"):
+        rest = text.removeprefix("content-id:")
+        return 1 <= len(rest.encode()) <= 256 and not re.search("[\x00-\x20\x7f-\xa0\u2028\u2029]", rest)
+    labels = text.split(".")
+    return (
+        len(text) <= 253 and all(re.fullmatch("[a-z0-9_-]{1,63}", each) for each in labels) and not labels[-1].isdigit()
+    )
 
 
 def take_back(line: list[Any], booking: dict[str, Any]) -> None:
@@ -734,8 +805,10 @@ class Registry:
         digest = entry["domains_sha256"]
         body = self.files[f"registry/body/{digest[:2]}/{digest}"]
         assert sha256(body).hexdigest() == digest
-        lines = body.decode().splitlines()
+        lines = body.decode().split("\n")[:-1]
         assert "".join(f"{line}\n" for line in sorted(set(lines))).encode() == body
+        assert len(lines) <= 1_000
+        assert all(is_domain(line) for line in lines)
         self.collectives[entry["collective"]] = {**entry, "domains": lines}
         owned = [domain for said in self.collectives.values() for domain in said["domains"]]
         assert len(owned) == len(set(owned))
@@ -768,7 +841,7 @@ class Registry:
     def body(self, digest: str) -> dict[str, Any]:
         body = self.files[f"registry/body/{digest[:2]}/{digest}"]
         assert sha256(body).hexdigest() == digest
-        return cast("dict[str, Any]", json.loads(body))
+        return cast("dict[str, Any]", amounts_fit(canonical(body)))
 
     def bankaccount(self, entry: dict[str, Any]) -> None:
         name, pools = entry["bank_account"], entry["pools"]
@@ -1459,7 +1532,7 @@ class Fold:
         self.registry.upto(max(entry["registry_size"], self.registry.size))
         run, plan = self.registry.runs[entry["pay_run"]]
         assert run["index"] == entry["pay_run_leaf"] < entry["registry_size"]
-        parts = json.loads(self.body(entry["parts_sha256"]))["parts"]
+        parts = amounts_fit(canonical(self.body(entry["parts_sha256"])))["parts"]
         planned = [
             (payment["end_to_end_id"], payment["collective"], int(part["amount_minor"]))
             for payment in plan["payments"]
@@ -1478,7 +1551,7 @@ class Fold:
 
     def salted(self, entry: dict[str, Any], digest: str, name: str) -> list[dict[str, Any]]:
         """The lines of a body, which are the leaves of a tree too, each with a salt of its own."""
-        body = json.loads(self.body(digest))
+        body = amounts_fit(canonical(self.body(digest)))
         salt, lines = bytes.fromhex(body["salt"]), cast("list[dict[str, Any]]", body[name])
         leaves = [
             sha256(
