@@ -44,12 +44,18 @@ class OverloadedError(LedgerError):
 
 
 class FairThreads:
-    """Threads that take calls of each principal in turn."""
+    """Threads that take calls of each principal in turn.
 
-    def __init__(self, threads: int, name: str) -> None:
+    Args:
+        threads: how many there are.
+        name: theirs.
+        of_one: how many of them one principal may have; three quarters by default.
+    """
+
+    def __init__(self, threads: int, name: str, *, of_one: int | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._most = WAITING_PER_THREAD * threads
-        self._most_running = max(1, threads * 3 // 4)
+        self._most_running = of_one or max(1, threads * 3 // 4)
         self._lock = Lock()
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
         """The principals who wait, the next one first; nobody who does not."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from threading import Thread
 from traceback import clear_frames
@@ -38,6 +39,7 @@ from services.api.errors import is_expected, status_of
 from services.api.large import LargeMessages
 from services.api.names import batch_name, only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
+from services.api.queues import FairThreads
 from services.api.refusals import Refusals, refusal_to_proto
 from services.api.registry import pool_of
 from services.api.streams import OpenStream, StreamShedError
@@ -67,7 +69,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._refusals = Refusals(parts.database, parts.clock)
         self._usage = parts.usage
         self.submissions: Final = Submissions(parts.usage, self._refusals, large)
-        self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
+        threads = parts.settings.intake_threads
+        self._intake = FairThreads(threads, "intake", of_one=threads)  # none waits for more than the batch before
 
     def close(self) -> None:
         """Finish the batches in progress."""
@@ -87,17 +90,17 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         stream = open_stream()
         if own.open_streams is not None:
             stream.require_at_most(own.open_streams)
-        yield from self._answers(request_iterator, stream)
+        yield from self._answers(request_iterator, stream, platform.name)
 
     def _answers(
-        self, request_iterator: Iterator[pb.AppendUsageRequest], stream: OpenStream
+        self, request_iterator: Iterator[pb.AppendUsageRequest], stream: OpenStream, platform: str
     ) -> Iterator[pb.AppendUsageResponse]:
         waiting = WAITING_ALONE if stream.is_alone() else WAITING
         under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=waiting)
         here = copy_context()
 
         def begun(request: pb.AppendUsageRequest) -> Future[pb.AppendUsageResponse]:
-            return self._intake.submit(here.copy().run, self._append, _Sent.of(request))
+            return self._intake.submit(platform, partial(here.copy().run, self._append, _Sent.of(request)))
 
         def read() -> None:
             answered = takewhile(lambda _: stream.begin(), request_iterator)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.api.queues import TOGETHER_MAX, WAITING_PER_THREAD, FairThreads
+from tests.support.books import wait_until
 
 
 class Held:
@@ -83,6 +84,17 @@ def test_one_principal_does_not_occupy_all_threads() -> None:
         go.set()
     assert all(each.result(timeout=120) for each in held)
     threads.shutdown()
+
+
+def test_one_principal_may_have_all_threads_where_that_is_said_and_others_are_next() -> None:
+    threads, go, order = FairThreads(2, "test", of_one=2), Event(), list[str]()
+    held = [threads.submit("flood", go.wait) for _ in range(2)]
+    wait_until(lambda: all(each.running() for each in held))
+    for holder in ("flood", "flood", "flood", "quiet"):
+        threads.submit(holder, lambda holder=holder: order.append(holder))  # type: ignore[misc]
+    go.set()
+    threads.shutdown()
+    assert order.index("quiet") <= 2
 
 
 def test_a_call_counts_as_its_principals_from_when_that_is_known() -> None:
