@@ -58,18 +58,25 @@ def stored_rows(
     asked, columns = query.compile(dialect=connection.dialect), list(query.selected_columns)
     numerics = [column.name for column in columns if isinstance(column.type, sa.Numeric)]
     driver = driver_connection(connection)
-    with driver.cursor(f"stored_rows_{next(_NUMBERS)}", binary=True, row_factory=dict_row) as cursor:
-        cursor.execute(asked.string, asked.params)
-        is_over = False
+    # Not in a `with`: what leaves rows unread may be thrown away as garbage in the middle of another statement, where
+    # closing would wait for that without end. The transaction's end closes it then.
+    cursor = driver.cursor(f"stored_rows_{next(_NUMBERS)}", binary=True, row_factory=dict_row)
+    cursor.execute(asked.string, asked.params)
+    is_over = False
+    try:
         while not is_over:
             chunk = _fetched(cursor, chunk_rows)
             is_over = len(chunk) < chunk_rows
+            if is_over:
+                cursor.close()
             for row in chunk:
                 for name in numerics:
                     row[name] = _plain(row[name])
                 if None in row.values():
                     _replace_impossible(row, columns, report)
                 yield row
+    finally:
+        cursor._closed = True  # noqa: SLF001  # or psycopg warns of one that is left open
 
 
 def read_by_index(connection: sa.Connection) -> None:
