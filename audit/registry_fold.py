@@ -82,9 +82,9 @@ class RegistryFold:
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other."""
     signing_keys: list[VerifierKey] = field(default_factory=list)
+    """The deployment's keys that signed, one after the other; none before the first change."""
     listed_bytes: int = 0
     """Of the lists of all changes of the key."""
-    """The deployment's keys that signed, one after the other; none before the first change."""
     payments: PaymentsFold = field(default_factory=PaymentsFold)
     webhooks: dict[str, WebhookContent] = field(default_factory=dict)
     """The latest leaf of each webhook."""

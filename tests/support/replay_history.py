@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Final
 
-from ledger.acts.entries import Decision
+from ledger.acts.entries import CollectiveContent, Decision
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.policy import CommonsRule, Policy, Tempering
@@ -67,6 +68,21 @@ def history() -> PoolLog:
 
 
 HISTORY: Final = history()
+
+
+def with_domains(body: bytes) -> PoolLog:
+    """The history, after which a collective says that these are its domains."""
+    log = deepcopy(HISTORY)
+    log.registry.now = log.now
+    log.registry.act(
+        CollectiveContent(
+            collective="han", display_name="H", members=1, equity_ppm=0, status="ACTIVE",
+            domains_sha256=log.registry.put(body),
+        )
+    )  # fmt: skip
+    return log
+
+
 R_POOL, R_METHOD, R_REVENUE, R_BATCH, R_REPEATS, R_ROUND_1, R_APPROVAL_1, R_POSTING_1 = range(8)
 R_NEW, TAKEN, TAKEN_NEW, R_REVENUE_2, R_ROUND_2, R_APPROVAL_2, R_POSTING_2 = range(8, 15)
 

@@ -29,7 +29,7 @@ from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, bundle_of, report_of
 from tests.support.pool_log import PoolLog
 from tests.support.registry_log import RegistryLog
-from tests.support.replay_history import HISTORY
+from tests.support.replay_history import HISTORY, with_domains
 from tests.unit.audit.test_verification import MemoryFiles, unpacked
 
 DEPLOYMENT: Final = "moiety.example"
@@ -173,15 +173,7 @@ def test_of_many_policies_of_witnesses_only_the_one_in_force_is_read(
 
 
 def domains_finding(tmp_path: Path, body: bytes) -> Any:
-    log = deepcopy(HISTORY)
-    log.registry.now = log.now
-    log.registry.act(
-        CollectiveContent(
-            collective="han", display_name="H", members=1, equity_ppm=0, status="ACTIVE",
-            domains_sha256=log.registry.put(body),
-        )
-    )  # fmt: skip
-    report = report_of(bundle_of(log, tmp_path / "bundle.tar"), keep_going=True)
+    report = report_of(bundle_of(with_domains(body), tmp_path / "bundle.tar"), keep_going=True)
     return [(each.figure, each.expected) for each in report.findings]
 
 

@@ -18,7 +18,6 @@ from audit.statement_check import Check, check_statement
 from audit.statement_file import ProvedEntry, StatementFile
 from ledger.acts.entries import (
     BankAccountContent,
-    CollectiveContent,
     Decision,
     KeyChangeContent,
     PayRunContent,
@@ -32,7 +31,7 @@ from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.independent import verifier
 from tests.support.mutations import finding_of, refusal_of
 from tests.support.pool_log import PoolLog
-from tests.support.replay_history import HISTORY
+from tests.support.replay_history import HISTORY, with_domains
 from tests.support.statement_files import NO_NODE, NODE, checked_by_node, part_of, small_log, statement_file
 from tests.unit.audit.test_key_changes import CHANGED, NEW, NEXT, OLD, TWICE, change_of, verified
 
@@ -211,18 +210,6 @@ def test_a_file_has_so_many_changes_of_the_key_at_most() -> None:
 
 
 # Bodies.
-
-
-def with_domains(body: bytes) -> PoolLog:
-    log = deepcopy(HISTORY)
-    log.registry.now = log.now
-    log.registry.act(
-        CollectiveContent(
-            collective="han", display_name="H", members=1, equity_ppm=0, status="ACTIVE",
-            domains_sha256=log.registry.put(body),
-        )
-    )  # fmt: skip
-    return log
 
 
 DOMAINS: Final = {
