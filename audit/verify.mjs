@@ -301,8 +301,7 @@ async function keyChange(bytes, deployment) {
   require(hex(await sha256(utf8(text.slice(0, end + 1)))) === hex(listed), 'a change of the key names another list of logs');
   const logs = text.slice(0, end).split('\n').map((line) => {
     const [name, size, ...rest] = line.split(' ');
-    const isLog = name === 'registry' || (splitOrigin(`d/pools/${name}`) ?? [])[1] === name;
-    require(isLog && /^(0|[1-9][0-9]{0,18})$/.test(size) && BigInt(size) <= MOST, 'a change of the key names no log');
+    require(/^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name) && /^(0|[1-9][0-9]{0,18})$/.test(size) && BigInt(size) <= MOST, 'a change of the key names no log');
     require(rest.length === 1 && base64(rest[0]).length === 32, 'a change of the key names no root');
     return [name, BigInt(size)];
   });

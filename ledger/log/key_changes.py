@@ -17,8 +17,9 @@ from ledger.errors import FormatError, SignatureError
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey, VerifierKey
 from ledger.log.notes import open_note, parse_note, sign_note
-from ledger.log.origins import log_origin, split_origin
+from ledger.log.origins import REGISTRY_LOG, split_origin
 from ledger.log.text import decode_decimal, decode_hash, decode_utf8, encode_base64
+from ledger.registry import is_resource_id
 
 _SUFFIX: Final = "/key-change"
 """What the first line of the text ends in: no log's origin does, so that no checkpoint can be taken for a change."""
@@ -189,7 +190,7 @@ class KeyChange:
 def _last(line: str) -> LastSigned:
     name, _, rest = line.partition(" ")
     size, _, root = rest.partition(" ")
-    if not name or (split_origin(log_origin("d", name)) or ("", ""))[1] != name:
+    if name != REGISTRY_LOG and not is_resource_id(name):
         raise FormatError(_SUBJECT, f"names no log: {line[:80]!r}")
     return LastSigned(name, decode_decimal(size, "key change size"), decode_hash(root, "key change root"))
 

@@ -5,13 +5,14 @@ From that leaf on the signer signs with the new key alone. While the change is m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from ledger.errors import FormatError, InvalidInputError, StateError
 from ledger.log.checkpoint import open_checkpoint
-from ledger.log.key_changes import KeyChange, LastSigned, Reason
+from ledger.log.key_changes import MAX_CHANGES, MAX_LISTED_BYTES, KeyChange, LastSigned, Reason
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.origins import log_origin, split_origin
 from ledger.log.witnessed import timing_policy
@@ -41,7 +42,7 @@ def change_key(
     Raises:
         InvalidInputError: the keys are not of this deployment, or the same; or the old one is not the one that signs.
         StateError: nothing was ever signed; or a log does not extend what was signed of it, or its copy in the folder
-            is missing or older.
+            is missing or older; or there are as many changes as verifiers read.
     """
     with database.transaction() as connection:
         # No pool is signed before the registry is: with its turn, only those that are at it are left to wait for.
@@ -62,8 +63,21 @@ def change_key(
             raise InvalidInputError.of("new", f"{error.subject} {error.reason}") from None
         if any(new_key.verifier_key in (each.old, each.new) for each in earlier):
             raise InvalidInputError.of("new", "signed for this deployment before, and was replaced")
+        _require_room(earlier, change)
         policy = timing_policy(read_people(connection).witnesses)
         return MadeChange(change, key_changes.append_change(connection, change), policy is not None)
+
+
+def _require_room(earlier: Sequence[KeyChange], change: KeyChange) -> None:
+    """Check that verifiers read this change too: they refuse a log with more, whoever signs it."""
+    changes = [*earlier, change]
+    listed_bytes = sum(len(each.listed()) for each in changes)
+    if len(changes) > MAX_CHANGES or listed_bytes > MAX_LISTED_BYTES:
+        detail = (
+            f"has changed its key {len(earlier):,} times; verifiers read at most {MAX_CHANGES:,} changes, and "
+            f"{MAX_LISTED_BYTES:,} bytes of their lists of logs together, which would be {listed_bytes:,} with this one"
+        )
+        raise StateError("the deployment", "TOO_MANY_KEY_CHANGES", detail)
 
 
 def _signed_first(connection: sa.Connection) -> VerifierKey:

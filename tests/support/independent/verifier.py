@@ -216,6 +216,7 @@ class Change:
         said = [line.split(" ") for line in listed.decode().splitlines()]
         assert "".join(f"{' '.join(each)}\n" for each in said).encode() == listed
         assert [each[0] for each in said] == sorted({each[0] for each in said})
+        assert all(re.fullmatch(ID, each[0]) for each in said)
         last = {log: (int(size), base64.b64decode(root, validate=True)) for log, size, root in said}
         assert all(re.fullmatch("0|[1-9][0-9]{0,18}", size) and int(size) < 2**63 for _, size, _ in said)
         assert all(

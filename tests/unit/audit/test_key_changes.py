@@ -300,6 +300,21 @@ def test_the_registry_root_that_a_change_states_is_the_logs(tmp_path: Path) -> N
     assert "registry" in figures
 
 
+@pytest.mark.parametrize("name", ["Folk", "folk/rock", "folk\u00a0", "a" * 64, "registry/x"])
+def test_a_change_names_logs_by_their_ids(name: str, tmp_path: Path) -> None:
+    last = tuple(sorted([LastSigned(name, 3, bytes(32)), *change_of().logs], key=lambda each: each.log))
+    other = KeyChange(Reason.ROTATED, OLD.verifier_key, NEW.verifier_key, last)
+    note = sign_note(other.step().text(), [OLD, NEW]).to_bytes()
+    with pytest.raises(FormatError, match="names no log"):
+        KeyChange.read(note, other.listed())
+    log = deepcopy(HISTORY)
+    log.registry.now = log.now + timedelta(hours=1)
+    log.registry.append(KeyChangeContent(note=note.decode(), logs_sha256=log.registry.put(other.listed())))
+    assert verified(tmp_path, log, OLD).finding is not None
+    with pytest.raises((AssertionError, KeyError)):
+        verifier.verify(tmp_path / "folk.tar", str(OLD.verifier_key))
+
+
 def test_a_file_counts_only_whole() -> None:
     file = change_of().to_bytes()
     assert KeyChange.parse(file).to_bytes() == file
