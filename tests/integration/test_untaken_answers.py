@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from moiety import Platform
 from moiety.v1 import registry_pb2, usage_pb2
-from services.api import answers, interceptor, streams
+from services.api import answers, grpc_call, streams
 from services.api.streams import CallLimits
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment
@@ -45,7 +45,7 @@ def untaking(deployment: Deployment) -> Iterator[Untaking]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes its time otherwise is over soon."""
     monkeypatch.setattr(answers, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(interceptor, "TAKE_SECONDS", 0.3)
+    monkeypatch.setattr(grpc_call, "TAKE_SECONDS", 0.3)
     monkeypatch.setattr(streams, "SHED_SECONDS", 0.3)
 
 
