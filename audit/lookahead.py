@@ -65,7 +65,7 @@ class Lookahead:
             if is_usage and self._declared.has_shares(leaf.index, content):
                 begun = self._begin(leaf.index, content)
                 if begun is not None:
-                    self._fold.begun[leaf.index] = begun
+                    self._fold.usage.begun[leaf.index] = begun
         except (FoundError, *UNSOUND):
             self._begin = None
             return None

@@ -15,7 +15,7 @@ from ledger.work import Submit, at_once
 class Means:
     """Space for records, and threads or a substitute.
 
-    `submit` is how work is started; `weigh` and `ahead` are those of `PoolFold`; `begun_ahead` is how many batches may
+    `submit` is how work is started; `weigh` and `ahead` are those of `UsageFold`; `begun_ahead` is how many batches may
     have been begun before the fold comes to them; `salt` is that of `UniqueEvents` and `Claims`.
     """
 

@@ -5,50 +5,41 @@ A check that fails is raised as a finding, which names the leaf and the figure.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from itertools import zip_longest
-from typing import Any, Final, cast
-
-import numpy as np
+from typing import Any, cast
 
 from audit.acts_fold import ActsFold, RegistryOfPool
 from audit.admitted import Admitted
-from audit.batch_check import Weigh, WeighedBatch, accepted_batch, mask_of, positions_of, weigh_by
-from audit.declared import Declared
 from audit.findings import UNSOUND, Finding, FoundError, at, noting, raise_finding
 from audit.income_fold import IncomeFold
+from audit.pool_payments import PoolPayments
 from audit.progress import Progress
-from audit.reader import LogReader, checked_body, found_body
+from audit.reader import LogReader, checked_body
 from audit.reviews import Reviews, review_said
 from audit.scheduled import Scheduled
 from audit.steps import Step
-from audit.weighing import BatchTotals, CollectiveNumbers, Weighing, keyed, totals_of
+from audit.usage_fold import UsageFold
 from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, Movement, PayingContent
 from ledger.errors import LedgerCorruptError
 from ledger.income import ReportContent, ReversalContent
-from ledger.journal import AWAITING_REVENUE, REVENUE, Transfer, collective_account, fold, may_be_below_zero
+from ledger.journal import AWAITING_REVENUE, REVENUE, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
 from ledger.money import require_amount
-from ledger.payments import BookingKind, parse_part, parse_pool_bookings, pool_bookings, pool_part
 from ledger.registry import PPM, require_range
 from ledger.usage.entries import (
     MethodContent,
-    ModeTotals,
     RetractionContent,
     UsageContent,
 )
-from ledger.usage.format import AI_ONLY, HUMAN_AI
-from ledger.usage.weights import ModeWeights, weigh_by_month
-from ledger.work import at_once
 from payout.adjustments import SOURCES, AdjustmentContent, amount_due, parse_adjusted
 from payout.amounts import Carried
 from payout.correction import PostedRound, corrected
@@ -71,48 +62,26 @@ from payout.statement import (
     parse_statement,
     render_registry,
 )
-from payout.weights import MonthlySum, UsageKey
-
-_OF_PAYMENTS: Final = (BookingKind.PAID, BookingKind.UNPAID, BookingKind.RETURNED)
-
-
-def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
-    """Do nothing."""
 
 
 @dataclass(slots=True)
 class PoolFold:
-    """The state of a pool so far, as a fold over its leaves.
-
-    `weigh` starts the work on a batch; `ahead` is how many batches may be in progress before the oldest is waited for.
-    Results are taken in in log order, whatever the order of the work.
-    """
+    """The state of a pool so far, as a fold over its leaves."""
 
     log: LogReader
     registry: RegistryOfPool
     """Advanced to the size that each act names."""
-    weigh: Weigh = field(default_factory=lambda: weigh_by(at_once))
-    ahead: int = 0
-    weighing: Weighing | None = None
-    """What keeps the sums of the batches whose totals are in `begun`, by leaf: nobody observes these."""
-    begun: dict[int, Callable[[], WeighedBatch | BatchTotals]] = field(default_factory=dict)
-    observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
-    """Called with each batch that was taken in."""
-    observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
-    """Called with each retraction that was taken in: its batch, the events that it retracts, and their weights."""
+    usage: UsageFold
     refuse: Callable[[Finding], None] = raise_finding
     """Called with findings about who acted, which change nothing of what follows from a leaf."""
     note: Callable[[Finding], None] = raise_finding
     """Called with all other findings. If it returns, the fold goes on with what the log claims."""
-    spoil: Callable[[Leaf[Any], Finding], None] | None = None
-    """Called with what is found in a batch, which may be some leaves later. If None, `note` is."""
     move: Callable[[int, Sequence[Transfer]], None] | None = None
     """Called with what each leaf moves. If None, transfers are compared with the log's journal."""
     frontier: Frontier = field(default_factory=Frontier)
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
-    declared: Declared = field(default_factory=Declared)
     admitted: Admitted = field(default_factory=Admitted)
     scheduled: Scheduled = field(default_factory=Scheduled)
     reviews: Reviews = field(default_factory=Reviews)
@@ -138,38 +107,28 @@ class PoolFold:
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
     carried: Carried = field(default_factory=Carried)
-    retracted: dict[int, set[int]] = field(default_factory=dict)
-    """By the batch's leaf, the positions taken back so far."""
-    paying: dict[str, int] = field(default_factory=dict)
-    """What this pool pays of each payment, by end-to-end id."""
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, concatenated: a list of them would take three times the memory."""
-    numbers: CollectiveNumbers = field(default_factory=CollectiveNumbers)
-    weights: MonthlySum = field(default_factory=MonthlySum)
-    weights_since_cut: MonthlySum | None = None
-    """Weights since the last `cut`, until the round that ended there is posted."""
-    events: int = 0
-    shares: int = 0
+    _payments: PoolPayments = field(init=False)
     _keyed: dict[tuple[str, Hashable], Content] = field(default_factory=dict)
     """What later entries may refer to, by type and key."""
     _parsed: tuple[str, Any] = ("", None)
     """The body that was parsed last: its SHA-256 and its content. A statement is needed several times."""
     _amounts: tuple[int, dict[str, int]] = field(default_factory=lambda: (0, {}))
     """What the round that was split last gives to each collective."""
-    _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch | BatchTotals]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
+        self._payments = PoolPayments(self.log.pool, self.registry)
         self.acts = ActsFold(
             self.log.pool, self.registry, self._hash_at, is_silent=self._is_silent, is_short=self._is_short
         )
-        self.declared.note = self.note
 
     def noting(self) -> AbstractContextManager[None]:
         """Note the finding that ends what is in here, and go on after it."""
         return noting(self.note)
 
     def progress(self, total: int) -> Progress:
-        return Progress(self.frontier.size, total, self.events, self.shares)
+        return Progress(self.frontier.size, total, self.usage.events, self.usage.shares)
 
     def require_size(self, size: int) -> None:
         """Raise a finding at the next leaf if the log ended before this many leaves."""
@@ -190,25 +149,10 @@ class PoolFold:
         at(encoded.index).same("pool", leaf.pool, self.log.pool)
         return leaf
 
-    def cut(self) -> None:
-        """Note that a round ends here. Once it is posted, `weights` are those from here on."""
-        self.settle()
-        self.weights_since_cut = MonthlySum()
-
-    def settle(self) -> None:
-        """Take in all batches that are in progress, and the sums of those that were weighed elsewhere."""
-        self._settle_batches()
-        for summed in self.weighing.sums() if self.weighing else ():
-            self._add(summed.parts, summed.names, sign=1)
-
-    def _settle_batches(self) -> None:
-        while self._under_way:
-            self._settle_oldest()
-
     def earliest(self, finding: Finding) -> Finding:
         """Returns the first in the log among a finding and those of the batches in progress."""
         try:
-            self._settle_batches()
+            self.usage.settle_batches()
         except FoundError as other:
             ours = finding.where.leaf_index if not finding.where.log else self.frontier.size
             return other.finding if other.finding.where.leaf_index < ours else finding
@@ -268,7 +212,7 @@ class PoolFold:
         with self.noting():
             self.income.take_in(leaf)
         with self.noting():
-            self.declared.take_in(leaf.index, leaf.content)
+            self.usage.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy.require_sound()))
@@ -281,7 +225,7 @@ class PoolFold:
                 self.corrections[leaf.index] = leaf.content
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
             case UsageContent() if leaf.index >= weigh_from:
-                self.weigh_batch(leaf)
+                self.usage.weigh_batch(leaf)
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
             case RoundContent():
@@ -362,41 +306,9 @@ class PoolFold:
         known = self.registry.people_at(size).size
         here.holds(known >= size, "registry_size", size, f"at most {known}, of which the registry is")
         if isinstance(content, PayingContent):
-            self._follow_run(leaf_index, content)
+            self._payments.follow_run(leaf_index, content, self)
         else:
-            self._follow_statement(leaf_index, content)
-
-    def _follow_run(self, leaf_index: int, content: PayingContent) -> None:
-        here = at(leaf_index)
-        found = self.registry.payments.runs.get(content.pay_run)
-        if found is None or found[0] >= content.registry_size:
-            raise here.error("pay_run", content.pay_run, "one of the registry's log")
-        here.same("pay_run_leaf", content.pay_run_leaf, found[0])
-        claimed = self.parsed(content.parts_sha256, parse_part)
-        owed = {name: self.balances.get(collective_account(name), 0) for name in found[2].of_pool(self.log.pool)}
-        expected = pool_part(found[2], self.log.pool, owed, claimed.salt)
-        for said, follows in zip_longest(claimed.parts, expected.parts):
-            here.same("part", said, follows)
-        self.paying |= {part.end_to_end_id: part.amount_minor for part in expected.parts}
-
-    def _follow_statement(self, leaf_index: int, content: BookingContent) -> None:
-        here = at(leaf_index)
-        found = self.registry.payments.booked.get(content.bank_file_leaf)
-        if found is None or content.bank_file_leaf >= content.registry_size:
-            raise here.error("bank_file_leaf", content.bank_file_leaf, "a statement or a match of the registry's log")
-        claimed = self.parsed(content.bookings_sha256, parse_pool_bookings)
-        expected = pool_bookings(found, self.log.pool, claimed.salt)
-        for said, follows in zip_longest(claimed.bookings, expected.bookings):
-            here.same("booking", said, follows)
-        here.same("lines", content.lines, len(expected.bookings))
-        here.same("lines_root", content.lines_root, expected.root())
-        for booking in expected.bookings:
-            if booking.kind == BookingKind.RECEIVED:
-                known = self.registry.has_platform(booking.subject)
-                here.holds(known, "subject", booking.subject, "a platform that is registered")
-            if booking.end_to_end_id and booking.kind in _OF_PAYMENTS:
-                paying = self.paying.get(booking.end_to_end_id)
-                here.same(f"amount of {booking.end_to_end_id}", booking.amount_minor, paying)
+            self._payments.follow_statement(leaf_index, content, self)
 
     def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
         """A round's snapshot is what the registry's log says, up to the size that the round names."""
@@ -503,9 +415,7 @@ class PoolFold:
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
         self.carried = carried_of(lines, content.kept_after_nano)
-        if self.weights_since_cut is not None:
-            self.weights.take_in(self.weights_since_cut, period_end(content))
-            self.weights_since_cut = None
+        self.usage.leave_posted(period_end(content))
 
     def _adjust(self, leaf: Leaf[AdjustmentContent]) -> None:
         """A posted round over the corrected log differs as an adjustment says, while no other round is open."""
@@ -602,82 +512,15 @@ class PoolFold:
         """Note the lines of a round's logged statement: its bytes were compared with what they render to."""
         self._parsed = content.statement_sha256, lines
 
-    def weigh_batch(self, leaf: Leaf[Any]) -> None:
-        """Weigh a usage leaf again from its body, and check its totals."""
-        # How to read it is looked up here, in the one thread; the body is read by whoever does the work.
-        reading = self.declared.reading(self.log, leaf.index, leaf.content)
-        read: Callable[[], bytes] = partial(found_body, self.log, leaf.index, "body_sha256", leaf.content.body_sha256)
-        begun = self.begun.pop(leaf.index, None)
-        self._under_way.append((leaf, begun or self.weigh(read, leaf.index, leaf.content, reading)))
-        while len(self._under_way) > self.ahead:
-            self._settle_oldest()
-
-    def _settle_oldest(self) -> None:
-        leaf, wait = self._under_way.popleft()
-        try:
-            self._take_batch(leaf, wait())
-        except FoundError as found:
-            if self.spoil is None:
-                self.note(found.finding)
-            else:
-                self.spoil(leaf, found.finding)
-
-    def _take_batch(self, leaf: Leaf[Any], weighed: WeighedBatch | BatchTotals) -> None:
-        content = leaf.content
-        totals = weighed if isinstance(weighed, BatchTotals) else BatchTotals.of(weighed)
-        with self.noting():
-            at(leaf.index).same("accepted", content.accepted, totals.accepted)
-        self._require_totals(leaf.index, content, totals.by_mode)
-        if isinstance(weighed, WeighedBatch):
-            self._add(keyed(weighed.weights, content), weighed.names, sign=1)
-        self.events += content.accepted
-        self.shares += totals.shares
-        if isinstance(weighed, WeighedBatch):
-            self.observe(leaf, weighed)
-
-    def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
-        content: RetractionContent = leaf.content
-        before = 0 <= content.batch_leaf < leaf.index
-        at(leaf.index).holds(before, "batch_leaf", content.batch_leaf, "a leaf before this one")
-        (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
-        at(content.batch_leaf).same("leaf_hash", encoded.hash.hex(), self._hash_at(content.batch_leaf))
+    def _retract(self, leaf: Leaf[RetractionContent], *, counts: bool) -> None:
+        batch_leaf = leaf.content.batch_leaf
+        at(leaf.index).holds(0 <= batch_leaf < leaf.index, "batch_leaf", batch_leaf, "a leaf before this one")
+        (encoded,) = self.log.leaves(batch_leaf, batch_leaf + 1)
+        at(batch_leaf).same("leaf_hash", encoded.hash.hex(), self._hash_at(batch_leaf))
         original = self.read(encoded).content
         if not isinstance(original, UsageContent):
             raise at(leaf.index).error("batch_leaf", original.type, UsageContent.type)
-        at(leaf.index).same("platform", content.platform, original.platform)
-        positions = set(positions_of(leaf.index, "positions", content.positions))
-        again = positions & self.retracted.setdefault(content.batch_leaf, set())
-        at(leaf.index).same("positions retracted before", sorted(again), [])
-        self.retracted[content.batch_leaf] |= positions
-        if counts:
-            reading = self.declared.reading(self.log, content.batch_leaf, original)
-            body = found_body(self.log, content.batch_leaf, "body_sha256", original.body_sha256)
-            batch, accepted = accepted_batch(body, content.batch_leaf, original, reading)
-            taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
-            never = np.flatnonzero(taken_back & ~accepted)
-            at(leaf.index).same("positions never accepted", never.tolist(), [])
-            weights = weigh_by_month(batch, taken_back)
-            self._require_totals(leaf.index, content, totals_of(weights))
-            self._add(keyed(weights, original), batch.names, sign=-1)
-            self.shares += len(batch.amounts)
-            self.observe_retraction(leaf, WeighedBatch.of(batch, taken_back, weights))
-
-    def _require_totals(
-        self, leaf_index: int, logged: UsageContent | RetractionContent, replayed: Mapping[int, ModeTotals]
-    ) -> None:
-        for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
-            for figure in ("events", "attributed", "unattributed"):
-                with self.noting():
-                    stated, found = getattr(totals, figure), getattr(replayed[mode], figure)
-                    at(leaf_index).same(f"mode {mode} {figure}", stated, found)
-
-    def _add(self, parts: Iterable[tuple[int, UsageKey, ModeWeights]], names: Sequence[str], *, sign: int) -> None:
-        """Take in weights whose index is into `names`, by month and key."""
-        for month, key, weights in parts:
-            numbered = weights.at(self.numbers.numbered(names, weights.index))
-            self.weights.add(month, key, numbered, sign=sign)
-            if self.weights_since_cut is not None:
-                self.weights_since_cut.add(month, key, numbered, sign=sign)
+        self.usage.retract(leaf, original, counts=counts)
 
 
 def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:

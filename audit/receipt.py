@@ -18,6 +18,7 @@ from audit.registry_fold import RegistryFold
 from audit.report import Report, in_step
 from audit.signatures import Trust, checked_signatures, signers_of
 from audit.steps import Step
+from audit.usage_fold import UsageFold
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.files.layout import MAX_FILE_BYTES, bounded
 from ledger.journal import Transfer
@@ -105,7 +106,7 @@ def _checked(report: Report, proof_file: bytes, body: bytes, trust: Trust) -> Us
 
     pool = signed.checkpoint.origin.rpartition("/pools/")[2]
     alone = _OneBody(pool, body)
-    fold = PoolFold(alone, RegistryFold(alone), observe=lambda _, weighed: _count(report, weighed))
+    fold = PoolFold(alone, RegistryFold(alone), UsageFold(alone, observe=lambda _, weighed: _count(report, weighed)))
     leaf: Leaf[UsageContent] | None = None
     try:
         leaf = fold.read(EncodedLeaf(proof.index, proof.extra, hashed))
@@ -117,8 +118,8 @@ def _checked(report: Report, proof_file: bytes, body: bytes, trust: Trust) -> Us
             checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
         else:
             # The version was declared before, or the log would not verify for anyone who has its checkpoint.
-            fold.declared.know(proof.index, _declared(leaf.content))
-            fold.weigh_batch(leaf)
+            fold.usage.declared.know(proof.index, _declared(leaf.content))
+            fold.usage.weigh_batch(leaf)
     except FoundError as found:
         raise FoundError(in_step(found.finding, leaf)) from None
     except (InvalidInputError, LedgerCorruptError) as error:

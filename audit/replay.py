@@ -17,6 +17,7 @@ from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
+from audit.usage_fold import UsageFold
 from audit.weighing import Weighing
 from ledger.acts.entries import ActContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -56,7 +57,7 @@ def replay_round(
 ) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry is at `round_leaf`; yields progress and returns the verdict.
 
-    `registry` is the registry's log. `submit` starts the work on a batch; `ahead` is that of `PoolFold`. `weighing` is
+    `registry` is the registry's log. `submit` starts the work on a batch; `ahead` is that of `UsageFold`. `weighing` is
     where batches of shares are weighed, if it can; those that it cannot are left to `submit`.
 
     1. The round's own entry gives its interval.
@@ -66,7 +67,8 @@ def replay_round(
     5. Every leaf after it is folded, which checks its review, decision and posting, and that whoever acted was allowed
        to.
     """
-    fold_so_far = PoolFold(log, RegistryFold(registry), weigh=weigh_by(submit), ahead=ahead, weighing=weighing)
+    usage = UsageFold(log, weigh=weigh_by(submit), ahead=ahead, weighing=weighing)
+    fold_so_far = PoolFold(log, RegistryFold(registry), usage)
     lookahead = Lookahead(fold_so_far, weighing.begin if weighing else None)
     total = log.size()
     try:
@@ -80,14 +82,14 @@ def replay_round(
         at(round_leaf).holds(0 < content.end <= round_leaf, "end", content.end, "1 to the round's own index")
         for first, end in _stretches(content):
             if first:
-                fold_so_far.cut()  # The round before it took only some of the months.
+                usage.cut()  # The round before it took only some of the months.
             for encoded, leaf in lookahead.over(log.leaves(first, end), weigh_from=content.usage_start):
                 fold_so_far.fold(encoded, weigh_from=content.usage_start, read=leaf)
                 yield fold_so_far.progress(total)
             if fold_so_far.frontier.size < end:
                 break
         fold_so_far.require_size(content.end)
-        fold_so_far.settle()
+        usage.settle()
         check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
             fold_so_far.fold(encoded, weigh_from=total)
@@ -115,8 +117,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     """Compare the round's entry and statement with a new calculation from what was folded."""
     content: RoundContent = leaf.content
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    names = {number: name for name, number in state.numbers.of.items()}
-    usage = state.weights.totals(names, before=end_of_period(leaf))
+    usage = state.usage.totals(end_of_period(leaf))
     weighed = {name for total in usage.values() for name in total.attributed}
     carried = state.carried.attributed_nano.keys() | state.carried.commons_nano.keys()
     collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys() | carried)
@@ -165,11 +166,9 @@ def _calculated(state: PoolFold, inputs: RoundInputs, leaf: Leaf[Any]) -> Calcul
     period = next_period(inputs.policy, last)
     if period is None:
         return calculate(inputs)
-    names = {number: name for name, number in state.numbers.of.items()}
 
     def usage_of(asked: Period) -> PeriodUsage:
-        late = state.weights.totals(names, before=asked.first).values()
-        return state.weights.totals(names, before=asked.end), counts_of(late)
+        return state.usage.totals(asked.end), counts_of(state.usage.totals(asked.first).values())
 
     calculation, waiting = closing_round(inputs, period, state.books(), leaf.time, usage_of)
     if waiting:

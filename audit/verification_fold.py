@@ -32,6 +32,7 @@ from audit.report import (
 )
 from audit.steps import Step
 from audit.unique_events import UniqueEvents
+from audit.usage_fold import UsageFold
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
@@ -168,9 +169,7 @@ class _LeafPass:
         self.fold = PoolFold(
             self.log,
             self.registry,
-            weigh=self.means.weigh,
-            observe=self._observe,
-            ahead=self.means.ahead,
+            UsageFold(self.log, weigh=self.means.weigh, ahead=self.means.ahead, observe=self._observe, note=self._note),
             refuse=self._note,
             note=self._note,
         )
@@ -194,8 +193,8 @@ class _LeafPass:
                     wanted.pop(0)
                 weighed = self.chosen is None or any(start <= encoded.index < end for start, end in wanted[:1])
                 self._go_on(encoded.index, partial(self._take_in, encoded, weighed=weighed))
-                yield Progress(encoded.index + 1, size, self.fold.events, self.fold.shares)
-            self.fold.settle()
+                yield Progress(encoded.index + 1, size, self.fold.usage.events, self.fold.usage.shares)
+            self.fold.usage.settle()
             self._go_on(size, self.fold.acts.end)
             self._go_on(size, self.registry.finish)
         except FoundError as found:
@@ -371,7 +370,7 @@ class _LeafPass:
     # What the end of a round needs.
 
     def _cut(self, place: RoundPlace) -> None:
-        self.fold.settle()
+        self.fold.usage.settle()
         leaf = self._leaf(place.leaf_index)
         content: RoundContent = leaf.content
         recomputed = self.chosen is None or content.number in self.chosen
@@ -384,7 +383,7 @@ class _LeafPass:
             self._go_on(leaf.index, check)
         self.latest = content
         self.report.rounds[content.number] = RoundSummary.of(leaf, recomputed=recomputed)
-        self.fold.cut()
+        self.fold.usage.cut()
 
     def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
         at(leaf_index).same("number", content.number, len(self.fold.rounds) + 1)

@@ -47,6 +47,7 @@ from audit.reader import found_body
 from audit.registry_history import RegistryHistory, RegistryView
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import UniqueEvents
+from audit.usage_fold import UsageFold
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import (
@@ -138,12 +139,15 @@ class _PoolCheck:
         self._fold = PoolFold(
             self._log,
             RegistryView(history),
-            weigh=means.weigh,
-            ahead=means.ahead,
-            observe=self._see,
-            observe_retraction=self._see_retraction,
+            UsageFold(
+                self._log,
+                weigh=means.weigh,
+                ahead=means.ahead,
+                observe=self._see,
+                observe_retraction=self._see_retraction,
+                spoil=self._spoil,
+            ),
             refuse=self._take_in,
-            spoil=self._spoil,
             move=self._move,
         )
         self._means, self._lookahead = means, Lookahead(self._fold, self._begin if means.begun_ahead else None)
@@ -176,7 +180,7 @@ class _PoolCheck:
                     self._follow(row)
                 else:
                     self.report.unfollowed_from = row["leaf_index"]
-            yield Progress(self.report.leaves, self._walk.total, self.report.events, self._fold.shares)
+            yield Progress(self.report.leaves, self._walk.total, self.report.events, self._fold.usage.shares)
         self._finish()
 
     def give_up(self) -> None:
@@ -307,7 +311,7 @@ class _PoolCheck:
     # Rows that are left.
 
     def _finish(self) -> None:
-        self._fold.settle()
+        self._fold.usage.settle()
         self._follow_batches()
         check_turns(self._connection, self._pool.pool_id, self.report)
         size = self._walk.finish()

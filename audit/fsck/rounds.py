@@ -74,7 +74,7 @@ class Rounds:
     def end_at(self, leaf_index: int, doubtful: list[int]) -> None:
         """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""
         for leaf in self._ends.pop(leaf_index, []):
-            self._fold.settle()
+            self._fold.usage.settle()
             content = leaf.content
             if not any(content.usage_start <= place < content.end for place in doubtful):
                 try:
@@ -83,4 +83,4 @@ class Rounds:
                     self._take(found.finding)
                 except (InvalidInputError, LedgerCorruptError, ValueError, KeyError) as error:
                     self._take(at(leaf.index).error("round", error, "a sound round").finding)
-            self._fold.cut()
+            self._fold.usage.cut()
