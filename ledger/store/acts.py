@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from ledger.acts.controls import ONE
 from ledger.acts.entries import (
+    OPERATORS,
     ActContent,
     Decision,
     DecisionContent,
@@ -46,6 +47,10 @@ MAX_REASON: Final = 1_000
 
 MAX_OPEN_PROPOSALS: Final = 1_000
 """Of one operator in one log: each act is compared with all that are open, and one person must not flood the others."""
+
+MAX_OPEN_OF_OWNER: Final = 50
+"""Of a platform or a collective, which proposes where it is paid and written to: as many webhooks as it may have, twice
+and more."""
 
 A = TypeVar("A", bound=ActContent)
 
@@ -299,6 +304,8 @@ class Acts:
     ) -> Iterator[Proposal]:
         """Returns a log's proposals in log order, after the leaf `after`."""
         now = read_time(connection)
+        if only_open:  # those that lapsed stay undecided, and are more and more
+            after = max(after, log.first_since(connection, pool, now - PROPOSAL_LIFETIME) - 1)
         proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
         query = (
             sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
@@ -316,9 +323,7 @@ class Acts:
         if only_open:
             query = query.where(t.decision.c.leaf_index.is_(None))
         for row in connection.execute(query).all():
-            found = _proposal(pool, row, now)
-            if not only_open or found.state is ProposalState.OPEN:
-                yield found
+            yield _proposal(pool, row, now)
 
     def proposed_act(self, proposal: Proposal) -> ActContent:
         """Returns the act that a proposal is for, without its actor."""
@@ -390,8 +395,9 @@ def _pool_name(pool: PoolRef) -> str | None:
 
 
 def _require_room(actor: Actor, open_proposals: int) -> None:
-    if open_proposals >= MAX_OPEN_PROPOSALS:
-        detail = f"has {open_proposals} open proposals in this log; have some decided, or withdraw them"
+    most = MAX_OPEN_PROPOSALS if actor.name.startswith(OPERATORS) else MAX_OPEN_OF_OWNER
+    if open_proposals >= most:
+        detail = f"has {open_proposals:,} open proposals in this log, and may have {most:,}; have some decided first"
         raise StateError(actor.name, "TOO_MANY_PROPOSALS", detail)
 
 

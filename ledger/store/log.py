@@ -17,6 +17,7 @@ from ledger.log.leaves import (
     EncodedLeaf,
     Leaf,
     encode,
+    time_of,
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
@@ -188,6 +189,19 @@ def _frontier(pool: PoolRef, size: int, frontier: bytes) -> Frontier:
         return Frontier.from_bytes(size, frontier)
     except ValueError as error:
         raise LedgerCorruptError(f"the head of pools/{pool.name}", str(error)) from None
+
+
+def first_since(connection: sa.Connection, pool: PoolRef, since: datetime) -> int:
+    """Returns the first leaf of a log that was appended at a time or later, or the log's size; times never fall."""
+    low, high = 0, read_head(connection, pool).size
+    while low < high:
+        middle = (low + high) // 2
+        time = time_of(read_leaf(connection, pool, middle).entry)
+        if time is not None and time >= since:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLeaf:

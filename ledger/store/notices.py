@@ -18,9 +18,14 @@ from ledger.store import registry
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.desk import contact, mail_cursor, notice
 from ledger.store.log import PoolRef
+from ledger.store.pace import Pace
 
 TOLD_AFTER: Final = timedelta(days=30)
 """How long a contact that was replaced still hears of changes of contact and payee: who took both over is found out."""
+
+CHANGES: Final = Pace("contact_changes_in_30_days", 10, TOLD_AFTER)
+"""Of a collective's contact, by the collective: each is told to all that it had within this time, who may be strangers,
+and stays in the registry's log."""
 
 TOKEN_BYTES: Final = 24
 """Of a link to unsubscribe, which nobody must guess."""
@@ -107,8 +112,12 @@ def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactConte
         registry.require_collective(connection, name.removeprefix(COLLECTIVES))
     elif name not in read_people(connection).persons:
         raise NotFoundError(name)
-    leaf_index = append_act(connection, pool, content, now)
     theirs = contact.c.principal == name
+    if content.by.startswith(COLLECTIVES):
+        changes = sa.select(contact.c.created_at).where(theirs, contact.c.leaf_index.is_not(None))
+        earlier = changes.order_by(contact.c.leaf_index.desc()).offset(CHANGES.most - 1).limit(1)
+        CHANGES.require(name, connection.execute(earlier).scalar(), now)
+    leaf_index = append_act(connection, pool, content, now)
     connection.execute(sa.update(contact).where(theirs, contact.c.ended_at.is_(None)).values(ended_at=now))
     kept = (contact.c.contact_hash == bytes.fromhex(content.contact_hash)) & contact.c.leaf_index.is_(None)
     begun = {"leaf_index": leaf_index, "created_at": now, "ended_at": None}

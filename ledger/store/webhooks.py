@@ -24,6 +24,7 @@ from ledger.store.acts import REGISTRY, Effect, append_act, read_people
 from ledger.store.desk import webhook_delivery as delivery_table
 from ledger.store.desk import webhook_details as details_table
 from ledger.store.log import PoolRef
+from ledger.store.pace import Pace
 from ledger.store.vault import Vault
 
 MAX_OF_OWNER: Final = 20
@@ -31,6 +32,10 @@ MAX_OF_OWNER: Final = 20
 
 MAX_WEBHOOKS: Final = 1_000
 """Of all owners together: each look at what is to be sent reads all of them."""
+
+CHANGES: Final = Pace("webhook_changes_per_day", 100, timedelta(days=1))
+"""Of a platform's or a collective's webhooks: registered, resumed, given another secret. Each is an entry of the
+registry's log for ever, and a new id is taken for ever."""
 
 HELD: Final = timedelta(seconds=45)
 """How long a process holds a webhook: longer than one attempt takes, name resolution included."""
@@ -114,6 +119,7 @@ class Attempt:
 def _put(connection: sa.Connection, pool: PoolRef, content: WebhookContent, now: datetime) -> Webhook:
     before = find_webhook(connection, content.webhook)
     _require_kept(before, content)
+    _require_pace(connection, before, content, now)
     if before is None:
         _require_owner(connection, content)
         if content.log != REGISTRY.name:
@@ -152,14 +158,34 @@ def _require_kept(before: Webhook | None, after: WebhookContent) -> None:
         if after.state != WebhookState.ACTIVE:
             raise NotFoundError(name)
         return
-    if before.content.state == WebhookState.REMOVED:
-        raise StateError(name, "REMOVED", "was removed; register another under another id")
+    require_not_removed(before)
     if _fixed(before.content) != _fixed(after):
         raise AlreadyExistsError(name)
 
 
+def require_not_removed(webhook: Webhook) -> None:
+    """Check that a webhook is not over.
+
+    Raises:
+        StateError: it was removed.
+    """
+    if webhook.content.state == WebhookState.REMOVED:
+        detail = "was removed, which is for ever; register another under another id"
+        raise StateError(_SINGLE + webhook.name, "REMOVED", detail)
+
+
 def _fixed(content: WebhookContent) -> tuple[object, ...]:
     return content.owner, content.log, content.origin, content.types, content.start
+
+
+def _require_pace(connection: sa.Connection, before: Webhook | None, after: WebhookContent, now: datetime) -> None:
+    """Check that its owner did not change webhooks too often. It may always stop one."""
+    stops = before is not None and after.state not in (WebhookState.ACTIVE, before.content.state)
+    if stops or not after.by.startswith((COLLECTIVES, PLATFORMS)):
+        return
+    changes = sa.select(t.webhook.c.created_at).where(t.webhook.c.owner == after.owner)
+    earlier = changes.order_by(t.webhook.c.leaf_index.desc()).offset(CHANGES.most - 1).limit(1)
+    CHANGES.require(after.owner, connection.execute(earlier).scalar(), now)
 
 
 def _require_owner(connection: sa.Connection, content: WebhookContent) -> None:
@@ -176,10 +202,11 @@ def _require_room(connection: sa.Connection, owner: str) -> None:
     used = delivery_table.c
     query = sa.select(used.owner).where(used.state != WebhookState.REMOVED)
     owners = list(connection.execute(query).scalars())
-    is_bounded = owner.startswith((COLLECTIVES, PLATFORMS))
-    if len(owners) >= MAX_WEBHOOKS or (is_bounded and owners.count(owner) >= MAX_OF_OWNER):
-        most = MAX_OF_OWNER if is_bounded else MAX_WEBHOOKS
-        raise StateError(owner, "TOO_MANY_WEBHOOKS", f"has {most} webhooks, or all owners have; remove one first")
+    if owner.startswith((COLLECTIVES, PLATFORMS)) and owners.count(owner) >= MAX_OF_OWNER:
+        raise StateError(owner, "TOO_MANY_WEBHOOKS", f"has {MAX_OF_OWNER} webhooks, and may have no more; remove one")
+    if len(owners) >= MAX_WEBHOOKS:
+        detail = f"may have no webhook more: all owners together have {MAX_WEBHOOKS:,}, which is the most there may be"
+        raise StateError(owner, "TOO_MANY_WEBHOOKS", detail)
 
 
 def _standing(connection: sa.Connection, _: PoolRef, content: WebhookContent) -> Webhook | None:

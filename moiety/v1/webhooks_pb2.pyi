@@ -211,7 +211,7 @@ class CreateWebhookRequest(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
-    """Its id; 1 to 63 of a-z, 0-9 and hyphen."""
+    """Its id; 1 to 63 of a-z, 0-9 and hyphen. It is taken for ever, also once the webhook is removed."""
     secret: _builtins.str
     """The secret that is to sign: `whsec_` and base64 of 24 to 64 random bytes. The service makes one if it is empty."""
     reason: _builtins.str

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from ledger.acts.entries import KeyKind
 from ledger.store.database import Database
 from ledger.store.desk import session, sign_in_link
+from ledger.store.pace import Pace
 from ledger.store.tables import api_key
 from services.access.keys import (
     Caller,
@@ -33,6 +34,9 @@ from services.access.openid import Identity
 
 SESSION_LASTS: Final = timedelta(hours=12)
 """A working day. Nobody is signed in for longer without showing again who they are."""
+
+SIGN_INS: Final = Pace("sign_ins_per_day", 200, timedelta(days=1))
+"""By one key: each leaves a row that is kept for a month."""
 
 LINK_LASTS: Final = timedelta(hours=1)
 
@@ -51,6 +55,7 @@ class Sessions:
 
         Raises:
             UnauthenticatedError: the key is unknown, revoked, or not valid now.
+            QuotaError: it signed in too often.
         """
         with self._database.transaction() as connection:
             calling = authenticate(connection, key, self._clock())
@@ -139,6 +144,9 @@ class Sessions:
 
     def _begin(self, connection: sa.Connection, key_id: str) -> str:
         token, now = secrets.token_urlsafe(32), self._clock()
+        sign_ins = sa.select(session.c.created_at).where(session.c.key_id == key_id)
+        earlier = sign_ins.order_by(session.c.created_at.desc()).offset(SIGN_INS.most - 1).limit(1)
+        SIGN_INS.require(f"keys/{key_id}", connection.execute(earlier).scalar(), now)
         row = {"token_sha256": _digest(token), "key_id": key_id, "created_at": now, "expires_at": now + SESSION_LASTS}
         connection.execute(sa.insert(session).values(row))
         return token

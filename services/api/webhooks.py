@@ -62,8 +62,9 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
             if pool == REGISTRY and not sees_all(owner):
                 raise PermissionDeniedError(caller(), REGISTRY.name)
             before = webhooks.find_webhook(connection, name)
-            if before is not None and not request.secret:
-                details = self._kept(connection, before, asked.url)
+            if before is not None:
+                _require_repeatable(before)
+                details = details if request.secret else self._kept(connection, before, asked.url)
             content = WebhookContent(
                 webhook=name,
                 owner=owner.name,
@@ -83,7 +84,6 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
 
     def _kept(self, connection: sa.Connection, before: webhooks.Webhook, url: str) -> WebhookDetails:
         """The details of a webhook that is there already, if it has this address."""
-        _require_own(before)
         known = webhooks.read_details(connection, self._vault, before.content)
         if known is None or known.url != url:
             raise AlreadyExistsError(f"webhooks/{before.name}")
@@ -92,10 +92,7 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
     @staticmethod
     def _require_same(before: webhooks.Webhook | None, content: WebhookContent) -> None:
         """Check that creating a webhook that is there already changes nothing."""
-        if before is None:
-            return
-        _require_own(before)
-        if before.content.said() != content.said():
+        if before is not None and before.content.said() != content.said():
             raise AlreadyExistsError(f"webhooks/{before.name}")
 
     def SetWebhookState(self, request: pb.SetWebhookStateRequest, context: grpc.ServicerContext) -> pb.Webhook:
@@ -189,9 +186,8 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
 
 
 def _state(before: webhooks.Webhook | None) -> WebhookState:
-    """The state of a webhook that is created: its own where it is there already, unless it is over."""
-    state = WebhookState(before.content.state) if before else WebhookState.ACTIVE
-    return WebhookState.ACTIVE if state is WebhookState.REMOVED else state
+    """The state of a webhook that is created: its own where it is there already."""
+    return WebhookState(before.content.state) if before else WebhookState.ACTIVE
 
 
 def _owner_of(name: str) -> Principal:
@@ -206,6 +202,13 @@ def _require_own(webhook: webhooks.Webhook) -> None:
     """Check that a webhook is the caller's, or the caller an operator."""
     if caller().role is not Role.OPERATOR and webhook.content.owner != caller().name:
         raise PermissionDeniedError(caller(), f"webhooks/{webhook.name}")
+
+
+def _require_repeatable(webhook: webhooks.Webhook) -> None:
+    """Check that the caller may register a webhook again that is there: its id is taken for ever, even once removed."""
+    if caller().role is not Role.OPERATOR and webhook.content.owner != caller().name:
+        raise AlreadyExistsError(f"webhooks/{webhook.name}")
+    webhooks.require_not_removed(webhook)
 
 
 def _types(asked: pb.Webhook, pool: PoolRef) -> list[str]:

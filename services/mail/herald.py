@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ from ledger.acts.entries import (
 from ledger.entries import PaymentContent
 from ledger.errors import LedgerError
 from ledger.income import ReceiptContent
-from ledger.log.leaves import Leaf, decode, time_of
+from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
 from ledger.store import log, notices, registry
 from ledger.store import tables as t
@@ -117,7 +117,7 @@ class Herald:
             size, now = log.read_head(connection, pool).size, read_time(connection)
             begin = 0
             if pool.pool_id not in notices.cursors(connection):
-                begin = _first_since(connection, pool, size, now - TOLD_FOR)
+                begin = log.first_since(connection, pool, now - TOLD_FOR)
             start = notices.lock_cursor(connection, pool, begin)
             if start is None or start == size:
                 return False
@@ -206,16 +206,3 @@ def _told(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> Ite
     kinds = REGISTRY_CONTENTS if pool == REGISTRY else CONTENTS
     for row in connection.execute(query).all():
         yield decode(bytes(row.entry), kinds)
-
-
-def _first_since(connection: sa.Connection, pool: PoolRef, size: int, since: datetime) -> int:
-    """Returns the first leaf of a log that was appended at a time or later; times never fall."""
-    low, high = 0, size
-    while low < high:
-        middle = (low + high) // 2
-        time = time_of(log.read_leaf(connection, pool, middle).entry)
-        if time is not None and time >= since:
-            high = middle
-        else:
-            low = middle + 1
-    return low

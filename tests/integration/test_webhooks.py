@@ -269,7 +269,7 @@ def test_pausing_holds_events_back_and_removing_ends_them(scene: Scene, receiver
         scene.operator.resume_webhook(name)
     with pytest.raises(FailedPreconditionError):
         scene.operator.test_webhook(name)
-    with pytest.raises(AlreadyExistsError):
+    with pytest.raises(FailedPreconditionError, match="under another id"):
         scene.operator.create_webhook(name, f"pools/{POOL}", receiver.url)
 
 
@@ -302,8 +302,9 @@ def test_only_the_owner_and_operators_register_see_and_change(scene: Scene, rece
     for act in (irish.get_webhook, irish.pause_webhook, irish.rotate_webhook_secret, irish.test_webhook):
         with pytest.raises(PermissionDeniedError):
             act("bird")
-    with pytest.raises(PermissionDeniedError):
-        irish.create_webhook("bird", log, receiver.url)
+    for secret in ("", make_webhook_secret()):
+        with pytest.raises(AlreadyExistsError):
+            irish.create_webhook("bird", log, receiver.url, secret=secret)
     with pytest.raises(PermissionDeniedError):
         irish.create_webhook("mine", log, receiver.url, owner="platforms/songbird")
     with pytest.raises(PermissionDeniedError):
@@ -321,8 +322,13 @@ def test_only_the_owner_and_operators_register_see_and_change(scene: Scene, rece
     assert scene.operator.pause_webhook("bird").state == pb.WEBHOOK_STATE_PAUSED
     for number in range(webhooks.MAX_OF_OWNER - 1):
         songbird.create_webhook(f"bird-{number}", log, receiver.url)
-    with pytest.raises(FailedPreconditionError, match="remove one first"):
+    with pytest.raises(FailedPreconditionError, match="may have no more"):
         songbird.create_webhook("bird-too-many", log, receiver.url)
+    songbird.remove_webhook("bird-1")
+    with pytest.raises(AlreadyExistsError):
+        irish.create_webhook("bird-1", log, receiver.url)
+    with pytest.raises(FailedPreconditionError, match="under another id"):
+        songbird.create_webhook("bird-1", log, receiver.url)
 
 
 def test_bad_requests_say_what_is_wrong(scene: Scene, receiver: Receiver, name: str) -> None:

@@ -1,0 +1,146 @@
+"""What a platform or a collective may add to what everybody reads, and how often: then it hears of the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ledger.acts.people import PROPOSAL_LIFETIME
+from ledger.store import acts, income, log, notices, registry, webhooks
+from ledger.store.acts import REGISTRY
+from ledger.store.vault import add_key
+from moiety import FailedPreconditionError, Method, ResourceExhaustedError
+from services.access import sessions
+from tests.support.browsing import Browser
+from tests.support.deployment import Deployment
+from tests.support.paying import IBANS, account, of_two
+from tests.support.scene import POOL, Scene, open_scene
+
+pytestmark = pytest.mark.surface
+
+URL: Final = "http://127.0.0.1:9/"
+DAY: Final = timedelta(days=1).total_seconds()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    add_key(tmp_path / "payee-key")
+    return {"payee_key_file": tmp_path / "payee-key", "webhook_networks": "127.0.0.0/8", "webhook_http": True}
+
+
+@pytest.fixture
+def scene(deploy: Callable[..., Deployment], settings: dict[str, Any]) -> Scene:
+    return open_scene(deploy(**settings))
+
+
+def registry_size(scene: Scene) -> int:
+    with scene.deployment.running.parts.database.transaction() as connection:
+        return log.read_head(connection, REGISTRY).size
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, room: Any, name: str, most: int) -> None:
+    monkeypatch.setattr(room, name, replace(getattr(room, name), most=most))
+
+
+def test_an_owner_changes_its_webhooks_so_often_a_day_and_may_always_stop_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed(monkeypatch, webhooks, "CHANGES", 4)
+    songbird, irish = (scene.deployment.client(name) for name in ("platforms/songbird", "collectives/irish"))
+    pool = f"pools/{POOL}"
+    songbird.create_webhook("one", pool, URL)
+    songbird.rotate_webhook_secret("one")
+    songbird.pause_webhook("one")
+    songbird.rotate_webhook_secret("one")
+    before = registry_size(scene)
+    for act in (songbird.resume_webhook, songbird.rotate_webhook_secret):
+        with pytest.raises(ResourceExhaustedError, match="webhook_changes_per_day is 4") as refused:
+            act("one")
+        assert refused.value.retry_after_seconds == DAY
+    with pytest.raises(ResourceExhaustedError, match="platforms/songbird"):
+        songbird.create_webhook("two", pool, URL)
+    assert registry_size(scene) == before
+    songbird.remove_webhook("one")
+    irish.create_webhook("theirs", pool, URL)
+    scene.operator.create_webhook("for-them", pool, URL, owner="platforms/songbird")
+    songbird.pause_webhook("for-them")
+    scene.deployment.clock.advance(seconds=DAY)
+    songbird.create_webhook("two", pool, URL)
+
+
+def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    slowed(monkeypatch, notices, "CHANGES", 3)
+    irish = scene.deployment.client("collectives/irish")
+    for number in range(3):
+        irish.set_contact("collectives/irish", f"{number}@irish.example")
+    with pytest.raises(ResourceExhaustedError, match="contact_changes_in_30_days is 3"):
+        irish.set_contact("collectives/irish", "stranger@other.example")
+    assert irish.set_contact("collectives/irish", "2@irish.example").email == "2@irish.example"
+    scene.operator.set_contact("collectives/irish", "office@irish.example")
+    scene.deployment.clock.advance(days=30)
+    irish.set_contact("collectives/irish", "new@irish.example")
+
+
+def test_a_platform_reports_so_often_a_day_in_a_pool(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    slowed(monkeypatch, income, "REPORTS", 2)
+    for number in range(2):
+        scene.platform.report_revenue(POOL, 1, "EUR", request_id=f"r-{number}")
+    with pytest.raises(ResourceExhaustedError, match="reports_per_day is 2"):
+        scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-2")
+    scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-1")
+    scene.deployment.client("platforms/songbird").report_revenue(POOL, 1, "EUR", request_id="r-2")
+    scene.deployment.clock.advance(seconds=DAY)
+    scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-2")
+
+
+def test_a_key_signs_in_so_often_a_day(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    slowed(monkeypatch, sessions, "SIGN_INS", 2)
+    key = scene.deployment.key("operators/otto")
+
+    def signed_in() -> tuple[int, str]:
+        browser = Browser(scene.deployment.running.http_address)
+        browser.open("/sign-in")
+        shown = browser.send("/sign-in", key=key)
+        return shown.status, shown.text
+
+    assert [signed_in()[0] for _ in range(2)] == [200, 200]
+    status, said = signed_in()
+    assert status == 429
+    assert "sign_ins_per_day is 2" in said
+    scene.deployment.clock.advance(seconds=DAY)
+    assert signed_in()[0] == 200
+
+
+def test_a_collective_has_so_many_open_proposals(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "MAX_OPEN_OF_OWNER", 2)
+    irish = scene.deployment.client("collectives/irish")
+    waiting = [irish.set_payee("irish", account(IBANS[town])) for town in ("irish", "breton")]
+    with pytest.raises(FailedPreconditionError, match="may have 2") as refused:
+        irish.set_payee("irish", account(IBANS["scottish"]))
+    assert refused.value.reason == "TOO_MANY_PROPOSALS"
+    scene.operator.reject_proposal(waiting[0].proposal, "another")
+    irish.set_payee("irish", account(IBANS["scottish"]))
+
+
+def test_proposals_that_lapsed_hide_none_that_is_open(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy()
+    scene = of_two(open_scene(deployment))
+    lapsed = [propose(scene, number) for number in range(3)]
+    deployment.clock.advance(seconds=PROPOSAL_LIFETIME.total_seconds() + 1)
+    fresh = propose(scene, 3)
+    with deployment.running.parts.database.transaction() as connection:
+        pool = registry.pool_ref(connection, POOL)
+        page = list(deployment.running.parts.acts.list_proposals(connection, pool, only_open=True, limit=2))
+    assert [acts.proposal_name(pool, each.leaf_index) for each in page] == [fresh]
+    assert [each.name for each in scene.operator.list_proposals(POOL, only_open=True)] == [fresh]
+    assert [each.name for each in scene.operator.list_proposals(POOL)] == [*lapsed, fresh]
+
+
+def propose(scene: Scene, number: int) -> str:
+    method = Method(display_name="another", confidence_ppm=1_000)
+    return scene.operator.create_method(POOL, f"method-{number}", method).proposal
