@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ledger.registry import NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
-from ledger.usage.decoding import Kind, read_columns
+from ledger.usage.decoding import read_columns
 from ledger.usage.format import (
     EVENT_TYPES,
     NAMES_TYPE,
@@ -37,6 +37,7 @@ from ledger.usage.format import (
 )
 from ledger.usage.membership import MAX_SOURCE_BYTES, SOURCE_RULE, is_source_id
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.schema import Kind
 
 MAX_SOURCES: Final = 262_144
 """Ids in a batch's dictionary, used or not: each becomes a Python string, and those that are used a question to the

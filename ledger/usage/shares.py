@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ledger.registry import MAX_RESOURCE_ID, NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
-from ledger.usage.decoding import Kind, read_columns, require_sizes
+from ledger.usage.decoding import read_columns
 from ledger.usage.format import (
     EVENT_TYPES,
     NAMES_TYPE,
@@ -27,6 +27,8 @@ from ledger.usage.format import (
     where_amount,
 )
 from ledger.usage.pages import order_of
+from ledger.usage.schema import Kind
+from ledger.usage.sizes import require_sizes
 
 MAX_COLLECTIVES: Final = 65_536
 """Ids in a batch's dictionary, used or not: each becomes a Python string, and each used one is looked up too."""

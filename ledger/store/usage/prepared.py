@@ -23,7 +23,6 @@ from ledger.store.usage.readings import Readings
 from ledger.store.usage.terms import Terms, terms_of
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.counting import Counted, counted, counted_together
-from ledger.usage.decoding import require_sizes
 from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
@@ -32,6 +31,7 @@ from ledger.usage.methods import Method
 from ledger.usage.pages import Cut, EventIds, cut
 from ledger.usage.reading import Reading
 from ledger.usage.shares import SHARES, require_known
+from ledger.usage.sizes import require_sizes
 from ledger.usage.weights import BatchWeights, weigh_by_month
 
 
