@@ -9,7 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from heapq import merge
+from itertools import groupby, zip_longest
+from operator import itemgetter
 from typing import Any, Final
 
 from audit.files.static_log import StaticLog
@@ -34,7 +36,7 @@ LISTED_MAX: Final = 1_000
 """Rounds, balances and missing bodies that are listed; the others are counted."""
 
 UNREADABLE: Final = "unreadable"
-"""The kind of an entry that is not JSON with a type."""
+"""The kind of an entry that is not JSON with a type, and of those beyond as many kinds as are listed."""
 
 _KIND_CHARACTERS: Final = 60
 
@@ -185,15 +187,18 @@ class _Tail:
     rounds: dict[str, dict[str, str]] = field(default_factory=dict)
     currency: str = ""
     _round_at: dict[int, str] = field(default_factory=dict)
-    _kinds: dict[int, str] = field(default_factory=dict)
-    """Of the leaves that may move money."""
+    _kinds: list[str] = field(default_factory=list)
+    """Of the leaves from where the two part on."""
+    _names: dict[str, str] = field(default_factory=dict)
+    """Each kind once, for there may be millions of leaves."""
 
     def take_in(self, leaf: EncodedLeaf, *, common: bool) -> None:
         entry = _read(leaf.entry)
         kind = str(entry.get("type", UNREADABLE))[:_KIND_CHARACTERS]
         if not common:
-            self.side.leaves[kind] += 1
-            self._kinds[leaf.index] = kind
+            known = kind if kind in self.side.leaves or len(self.side.leaves) < LISTED_MAX else UNREADABLE
+            self.side.leaves[known] += 1
+            self._kinds.append(self._names.setdefault(known, known))
         for digest in _bodies_of(entry):
             self._look_for(self.log.folder + body_path(digest))
         match kind:
@@ -228,7 +233,8 @@ class _Tail:
         for number, line in enumerate(lines, 2):
             leaf_index, _, transfer = parse_journal_line(line, number)
             if leaf_index >= start:
-                self.side.moved_minor[self._kinds.get(leaf_index, UNREADABLE)] += transfer.amount_minor
+                kind = self._kinds[leaf_index - start] if leaf_index - start < len(self._kinds) else UNREADABLE
+                self.side.moved_minor[kind] += transfer.amount_minor
 
 
 def _compare_rounds(found: Comparison, ours: dict[str, dict[str, str]], theirs: dict[str, dict[str, str]]) -> None:
@@ -241,18 +247,30 @@ def _compare_rounds(found: Comparison, ours: dict[str, dict[str, str]], theirs: 
 
 
 def _compare_balances(found: Comparison, a: Files, b: Files) -> None:
-    ours, theirs = _balances_of(a), _balances_of(b)
-    for account in sorted(ours.keys() | theirs.keys()):
-        one, other = ours.get(account, ""), theirs.get(account, "")
-        if one != other:
-            found.differs(found.balances, Difference(account, "balance", one, other))
+    # Account by account, for a pool may have as many as its collectives.
+    for account, said in groupby(merge(_balances_of(a, "a"), _balances_of(b, "b")), key=itemgetter(0)):
+        amounts = {side: amount for _, side, amount in said}
+        if amounts.get("a") != amounts.get("b"):
+            differs = Difference(account, "balance", amounts.get("a", ""), amounts.get("b", ""))
+            found.differs(found.balances, differs)
 
 
-def _balances_of(files: Files) -> dict[str, str]:
-    header, *lines = list(lines_of(files.chunks(BALANCES), BALANCES)) or [""]
-    if header != BALANCES_HEADER:
+def _balances_of(files: Files, side: str) -> Iterator[tuple[str, str, str]]:
+    """Yields (account, side, amount), by account.
+
+    Raises:
+        FormatError: the file has another header, or accounts that are not in ascending order.
+    """
+    lines = lines_of(files.chunks(BALANCES), BALANCES)
+    if next(lines, "") != BALANCES_HEADER:
         raise FormatError(f"{BALANCES} line 1", f"must be {BALANCES_HEADER}")
-    return {account: amount for account, _, amount in (line.partition(",") for line in lines)}
+    before = ""
+    for number, line in enumerate(lines, 2):
+        account, _, amount = line.partition(",")
+        if account <= before:
+            raise FormatError(f"{BALANCES} line {number}", f"is not in the order of accounts: {account[:80]!r}")
+        before = account
+        yield account, side, amount
 
 
 def _read(entry: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ledger.files.layout import BALANCES
 from services.cli.app import main
 from services.exports.tiles.bundles import write_bundle
 from services.exports.tiles.folders import export_folder
@@ -114,6 +115,31 @@ def test_entries_that_nobody_can_read_are_a_kind(
     code, told = as_json(capsys, whole, broken)
     assert (code, told["logs"][0]["common_leaves"]) == (1, REVENUE)
     assert told["logs"][0]["b"]["leaves"]["unreadable"] == 1
+
+
+def test_balances_are_compared_in_their_order_and_refused_in_another(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, edit in (
+        ("more", lambda lines: [*lines, "zz/late,5"]),
+        ("fewer", lambda lines: lines[:1] + lines[2:]),
+        ("turned", lambda lines: [lines[0], lines[2], lines[1], *lines[3:]]),
+        ("twice", lambda lines: [*lines[:2], *lines[1:]]),
+    ):
+        export_folder(PoolSource(HISTORY), tmp_path / name)
+        file = tmp_path / name / BALANCES
+        lines = file.read_text().splitlines()
+        file.write_text("".join(f"{line}\n" for line in edit(lines)))
+    assert as_json(capsys, whole, tmp_path / "more")[1]["balances"] == [
+        {"subject": "zz/late", "figure": "balance", "a": "", "b": "5"}
+    ]
+    account, _, amount = lines[1].partition(",")
+    assert as_json(capsys, whole, tmp_path / "fewer")[1]["balances"] == [
+        {"subject": account, "figure": "balance", "a": amount, "b": ""}
+    ]
+    for name in ("turned", "twice"):
+        code, _, error = run(capsys, whole, tmp_path / name)
+        assert (code, "in the order of accounts" in error) == (2, True), error
 
 
 def test_what_is_no_bundle_is_bad_input(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
