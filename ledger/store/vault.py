@@ -6,7 +6,6 @@ rotate` encrypts everything anew, and the old one is then removed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +14,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, StateError
 from ledger.store import desk
+from ledger.store.durable import OWNER_ONLY, write_whole
 
-_OWNER_ONLY: Final = 0o600
 _SEALED: Final = (desk.account_details, desk.bank_file, desk.webhook_details)
 
 
@@ -77,29 +76,30 @@ def read_vault(path: Path) -> Vault:
     """Returns the vault of a file's keys.
 
     Raises:
-        InvalidInputError: the file cannot be read, or a line is not a key; the error quotes none.
+        InvalidInputError: the file cannot be read, has no key, or a line is not a key; the error quotes none.
     """
     try:
-        return Vault(path.read_text(encoding="ascii").split())
-    except (OSError, ValueError):
-        raise InvalidInputError.of(
-            "MOIETY_PAYEE_KEY_FILE", f"{path} cannot be read, or has a line that is no key"
-        ) from None
+        keys = path.read_text(encoding="ascii").split()
+        vault = Vault(keys)
+    except OSError as error:
+        raise InvalidInputError.of("MOIETY_PAYEE_KEY_FILE", f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InvalidInputError.of("MOIETY_PAYEE_KEY_FILE", f"{path} has a line that is no key") from None
+    if not keys:
+        raise InvalidInputError.of("MOIETY_PAYEE_KEY_FILE", f"{path} has no key")
+    return vault
 
 
 def add_key(path: Path) -> None:
     """Put a new key in front of a file's keys, or into a new file that only its owner can read.
 
     Raises:
-        InvalidInputError: the file cannot be read or written.
+        InvalidInputError: the file cannot be read or written, or is no file of keys.
     """
+    if path.exists():
+        read_vault(path)
     try:
-        before = path.read_text(encoding="ascii") if path.exists() else ""
-        beside = path.with_name(f"{path.name}.new")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY), "w") as file:
-            file.write(f"{Fernet.generate_key().decode()}\n{before}")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, ValueError):
-        raise InvalidInputError.of("FILE", f"{path} cannot be read or written") from None
+        before = path.read_bytes() if path.exists() else b""
+        write_whole(path, Fernet.generate_key() + b"\n" + before, mode=OWNER_ONLY)
+    except OSError as error:
+        raise InvalidInputError.of("FILE", f"{path} cannot be read or written: {error.strerror}") from None

@@ -29,6 +29,7 @@ from urllib.parse import quote
 import psycopg
 
 from ledger.errors import InvalidInputError
+from ledger.store.durable import sync_folder
 from services.process.passage import Unprivileged, give_passage, open_programs, unprivileged_user
 
 START_SECONDS: Final = 120
@@ -36,6 +37,9 @@ START_SECONDS: Final = 120
 
 SHUTDOWN_SECONDS: Final = 60.0
 """How long Postgres may take to stop before it is killed."""
+
+_UNFINISHED: Final = "postgres.unfinished-"
+"""How folders begin in which files are being made."""
 
 _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES: Final = 103
@@ -58,9 +62,9 @@ def embedded_postgres(data_folder: Path) -> Iterator[str]:
         InvalidInputError: the extra `embedded` is not installed, the folder cannot be used, another process uses it, or
             Postgres does not start in it.
     """
-    programs = _programs()
+    version, programs = _programs()
     with _held(data_folder):
-        cluster = _Cluster(programs, (data_folder / "postgres").resolve(), unprivileged_user())
+        cluster = _Cluster(version, programs, (data_folder / "postgres").resolve(), unprivileged_user())
         cluster.make()
         socket_folder = cluster.start()
         try:
@@ -79,8 +83,8 @@ def embedded_postgres_ahead(data_folder: Path) -> Iterator[Callable[[], str]]:
         yield url.result
 
 
-def _programs() -> Path:
-    """The folder that holds initdb and pg_ctl."""
+def _programs() -> tuple[int, Path]:
+    """The version of Postgres, and the folder that holds initdb and pg_ctl."""
     try:
         with warnings.catch_warnings():
             # It looks for a runtime folder when it is imported, and works without one.
@@ -93,7 +97,7 @@ def _programs() -> Path:
         raise InvalidInputError.of(
             "database_url", 'is not set; for an embedded Postgres: pip install "moiety-server[embedded]"'
         ) from None
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+    return TARGET_POSTGRES_VERSION, Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
 
 _BUFFERS_MB_MIN: Final = 128
@@ -122,22 +126,55 @@ of the processor's time that a batch costs Postgres. Source: mallopt(3)."""
 class _Cluster:
     """Postgres' files, and the programs for them; `user` runs these where we are root, whom Postgres refuses."""
 
+    version: int
     programs: Path
     folder: Path
     user: Unprivileged | None
 
     def make(self) -> None:
-        """Create the files, unless they are there."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        if self.user:
-            if not (self.programs / "initdb").stat().st_mode & stat.S_IXOTH:
+        """Create the files, unless they are there: beside their place, to which they are moved once they are whole.
+
+        A process that is killed leaves its `initdb` at work, which is why each has a folder of its own.
+
+        Raises:
+            InvalidInputError: they cannot be made, or are of another Postgres.
+        """
+        try:
+            for left in self.folder.parent.glob(f"{_UNFINISHED}*"):
+                rmtree(left, ignore_errors=True)
+            if self.user and not (self.programs / "initdb").stat().st_mode & stat.S_IXOTH:
                 open_programs(self.programs.parent)
-            self.user.own(self.folder)
-            for needed in (self.programs / "postgres", self.folder / "log"):
-                give_passage(needed, self.user)
-        if not (self.folder / "PG_VERSION").exists():
+            if not self.folder.is_dir() or not any(self.folder.iterdir()):
+                self._initialize(Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.folder.parent)))
+            self._require_version()
+            self._open_to_user(self.folder)
+        except OSError as error:
+            raise InvalidInputError.of("data", f"cannot be used: {error}") from None
+
+    def _initialize(self, made: Path) -> None:
+        try:
+            self._open_to_user(made)
             chosen = [part for setting in _settings() for part in ("-c", setting)]
-            self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", *chosen, "-D", str(self.folder))
+            # No locale: the environment may name one that the machine does not have, or messages in another language.
+            same = ["--auth=trust", "--encoding=utf8", "--no-locale", "-U", "postgres"]
+            self._run("initdb", *same, *chosen, "-D", str(made))
+            made.replace(self.folder)
+        except BaseException:
+            rmtree(made, ignore_errors=True)
+            raise
+        sync_folder(self.folder.parent)
+
+    def _open_to_user(self, folder: Path) -> None:
+        if self.user:
+            self.user.own(folder)
+            for needed in (self.programs / "postgres", folder / "log"):
+                give_passage(needed, self.user)
+
+    def _require_version(self) -> None:
+        found = (self.folder / "PG_VERSION").read_text().strip()
+        if found != str(self.version):
+            reason = f"{self.folder} is of Postgres {found}; this installation brings {self.version}"
+            raise InvalidInputError.of("data", reason)
 
     def start(self) -> Path:
         """Start Postgres, unless it runs; returns the folder of its socket."""
@@ -162,7 +199,10 @@ class _Cluster:
         while time.monotonic() < deadline:
             try:
                 # Postgres' own file: process, data, start, port, socket's folder.
-                socket_folder = Path((self.folder / "postmaster.pid").read_text().splitlines()[4])
+                named = (self.folder / "postmaster.pid").read_text().splitlines()[4]
+                if not named:  # initdb's, which serves nobody
+                    return None
+                socket_folder = Path(named)
                 psycopg.connect(_url(socket_folder), connect_timeout=10).close()
             except (OSError, IndexError):
                 return None
@@ -253,7 +293,15 @@ def _held(data_folder: Path) -> Iterator[None]:
 
 
 def default_data_folder() -> Path:
-    """Returns where `moiety up` keeps its data by default."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "moiety"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "moiety"
+    """Returns where `moiety up` keeps its data by default.
+
+    Raises:
+        InvalidInputError: the user has no home.
+    """
+    if sys.platform != "darwin" and (named := os.environ.get("XDG_DATA_HOME")):
+        return Path(named) / "moiety"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise InvalidInputError.of("data", "must be named, since this user has no home folder") from None
+    return home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "moiety"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from ledger.errors import FormatError, InvalidInputError
 from ledger.log.note_keys import KEY_BYTES, SigningKey
+from ledger.store.durable import OWNER_ONLY, write_whole
 
 DEFAULT_ORIGIN: Final = "localhost/moiety"
 """The origin of a deployment that has not been given a name of its own."""
-
-_OWNER_ONLY: Final = 0o600
 
 
 def generate_key(path: Path, origin: str) -> SigningKey:
@@ -28,10 +26,7 @@ def generate_key(path: Path, origin: str) -> SigningKey:
         raise InvalidInputError.of("origin", error.reason) from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as file:
-            file.write(key.to_text() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(path, f"{key.to_text()}\n".encode(), mode=OWNER_ONLY, is_new=True)
     except OSError as error:
         raise InvalidInputError.of("signing key file", f"{path} cannot be made: {error.strerror}") from None
     return key

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +16,8 @@ from typing import Final
 import psycopg
 import pytest
 
-from services.process.embedded import embedded_postgres
+from ledger.errors import InvalidInputError
+from services.process.embedded import default_data_folder, embedded_postgres
 
 pytestmark = pytest.mark.surface
 
@@ -105,3 +108,69 @@ def test_connections_keep_the_memory_that_they_free(folder: Path, monkeypatch: p
         found = connection.execute("SELECT line FROM said WHERE line LIKE 'MALLOC%' ORDER BY line").fetchall()
     # What whoever starts it has chosen stays.
     assert found == [("MALLOC_MMAP_THRESHOLD_=1048576",), ("MALLOC_TRIM_THRESHOLD_=16777216",)]
+
+
+@pytest.mark.parametrize("locale", ["xx_XX.UTF-8", "en_US.ISO-8859-1", "C"])
+def test_a_locale_that_the_machine_lacks_does_not_matter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    with embedded_postgres(folder) as url, psycopg.connect(url) as connection:
+        found = connection.execute("SELECT datcollate, datctype, pg_encoding_to_char(encoding) FROM pg_database")
+        assert set(found) == {("C", "C", "UTF8")}
+
+
+def test_a_first_start_may_be_killed_at_any_moment(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from services.process.embedded import embedded_postgres\n"
+        "with embedded_postgres(Path(sys.argv[1])): pass"
+    )
+    starting = subprocess.Popen([sys.executable, "-c", code, folder])
+    try:
+        while not list(folder.glob("postgres*/PG_VERSION")):
+            assert starting.poll() is None
+            time.sleep(0.01)
+    finally:
+        starting.kill()  # its initdb goes on
+        starting.wait()
+    with embedded_postgres(folder) as url:
+        psycopg.connect(url).close()
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "postgres"]
+
+
+@pytest.mark.parametrize("leads", ["file", "nowhere", "elsewhere"])
+def test_what_lies_in_place_of_the_files_is_named_and_stays(folder: Path, leads: str) -> None:
+    files, other = folder / "postgres", folder / "other"
+    other.mkdir(mode=0o755)
+    (other / "kept").touch()
+    if leads == "file":
+        files.touch()
+    else:
+        files.symlink_to(other if leads == "elsewhere" else "none/there")
+    before = other.stat()
+    reason = re.escape("data: cannot be used: [Errno ") + f".*{folder}"
+    with pytest.raises(InvalidInputError, match=reason), embedded_postgres(folder):
+        pass
+    assert (other.stat().st_uid, other.stat().st_mode) == (before.st_uid, before.st_mode)
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "other", "postgres"]
+
+
+def test_files_of_another_postgres_are_refused_by_their_version(folder: Path) -> None:
+    with embedded_postgres(folder):
+        pass
+    (folder / "postgres" / "PG_VERSION").write_text("15\n")
+    with (
+        pytest.raises(InvalidInputError, match=r"is of Postgres 15; this installation brings 1[0-9]$"),
+        embedded_postgres(folder),
+    ):
+        pass
+
+
+def test_a_user_without_a_home_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(InvalidInputError, match="data: must be named"):
+        default_data_folder()

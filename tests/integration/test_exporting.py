@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledger.files.layout import MAX_FILE_BYTES
+from ledger.store.durable import alone_in
 from ledger.usage.entries import UsageContent
 from moiety import Client, DataLossError, Policy, Pool
 from moiety.v1.accounts_pb2 import TransferPurpose
@@ -26,6 +27,7 @@ from services.exports.parquet.folder import export_parquet
 from services.exports.parquet.schema import SCHEMAS, TABLES
 from services.exports.source import PoolSource
 from tests.support.deployment import Deployment
+from tests.support.disks import no_room
 from tests.support.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage
 from tests.support.parquet_folder import all_tables, files_of, printed_by_export, read_table, run_export
 from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
@@ -326,8 +328,29 @@ def test_a_folder_that_cannot_be_is_named(
     scene: Scene, tmp_path: Path, format_: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").write_text("")
-    assert run_export(scene.deployment, tmp_path / "taken", format_) == Exit.BAD_INPUT
+    assert run_export(scene.deployment, tmp_path / "taken", format_) == Exit.NOT_WRITTEN
     assert "taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format_", ["--parquet", "--beancount"])
+def test_a_full_disk_leaves_nothing_half_done_and_the_next_run_works(
+    scene: Scene, tmp_path: Path, format_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for room in (0, 500):
+        with no_room(room):
+            assert run_export(scene.deployment, tmp_path, format_) == Exit.NOT_WRITTEN
+        assert "File too large" in capsys.readouterr().err
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert run_export(scene.deployment, tmp_path, format_) == Exit.OK
+
+
+def test_one_run_at_a_time_writes_to_a_folder(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_export(scene.deployment, tmp_path, "--parquet") == Exit.OK
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with alone_in(tmp_path / "leaves" / f"pool={POOL}"):
+        assert run_export(scene.deployment, tmp_path, "--parquet") == Exit.NOT_WRITTEN
+    assert "another process writes there" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_format_must_be_asked_for(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

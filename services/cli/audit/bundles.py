@@ -11,7 +11,7 @@ import typer
 
 from services.cli.audit.verify import parse_rounds
 from services.cli.base.connection import Session, client_command
-from services.cli.base.exits import InputError
+from services.cli.base.exits import InputError, NotWrittenError
 from services.cli.base.output import details
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _told_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError.of("path", f"{error.filename or path}: {error.strerror}") from None
+        raise NotWrittenError.of("path", f"{error.filename or path}: {error.strerror}") from None
     except InvalidInputError as error:
         raise InputError.of(error.violations[0].field, error.violations[0].reason) from None
     except (FormatError, LedgerCorruptError) as error:

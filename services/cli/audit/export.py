@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.cli.base.connection import Session, client_command
-from services.cli.base.exits import ConflictError, InputError
+from services.cli.base.exits import ConflictError, InputError, NotWrittenError
 from services.cli.base.output import details
 
 
@@ -42,12 +42,12 @@ def export(
     new_rows: dict[str, int] = {}
     new_leaves: int | None = None
     if parquet:
-        with session.output.progress("tables", source.size, "leaves") as bar, _own_errors():
+        with session.output.progress("tables", source.size, "leaves") as bar, _own_errors(folder):
             tables = export_parquet(source, folder, bar.advance)
         new_leaves, new_rows = tables.end - tables.start, tables.rows
     paths: list[str] = []
     if dialects:
-        with session.output.progress("books", source.size, "leaves") as bar, _own_errors():
+        with session.output.progress("books", source.size, "leaves") as bar, _own_errors(folder):
             books = export_books(source, source.balances(source.size), folder, tuple(dialects), bar.advance)
         paths = [str(each.path) for each in books]
     session.output.show(
@@ -70,12 +70,14 @@ def export(
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
+def _own_errors(folder: Path) -> Iterator[None]:
     from services.exports.errors import ExportFolderError, ExportValueError
 
     try:
         yield
     except ExportFolderError as error:
         raise InputError.of(str(error.path), error.reason) from None
+    except OSError as error:
+        raise NotWrittenError.of(str(error.filename or folder), error.strerror or str(error)) from None
     except ExportValueError as error:
         raise ConflictError.of(f"leaf {error.leaf_index}, table {error.table}", error.reason) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.base.exits import DoesNotHoldError, InputError
+from services.cli.base.exits import DoesNotHoldError, InputError, NotWrittenError
 
 if TYPE_CHECKING:
     from audit.verification import Older
@@ -192,12 +192,14 @@ def read_kept(path: Path) -> Older:
 
 
 def write_file(path: Path, content: bytes, field: str = "out") -> None:
-    """Write a file, which the command line names by `field`.
+    """Write a whole file, which the command line names by `field`.
 
     Raises:
-        InputError: the file cannot be written.
+        NotWrittenError: the file cannot be written; what was there is as it was.
     """
+    from ledger.store.durable import write_whole
+
     try:
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
-        raise InputError.of(field, f"{path}: {error.strerror}") from None
+        raise NotWrittenError.of(field, f"{path}: {error.strerror}") from None

@@ -77,6 +77,12 @@ class NotAllowedError(InputError):
     code = Exit.NOT_ALLOWED
 
 
+class NotWrittenError(InputError):
+    """A file that the command was to write cannot be written."""
+
+    code = Exit.NOT_WRITTEN
+
+
 class DoesNotHoldError(InputError):
     """A verification failed."""
 

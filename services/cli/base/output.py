@@ -30,10 +30,11 @@ def open_streams() -> None:
 
     A command whose stdout nobody reads to its end exits quietly with status 141, as one that SIGPIPE ends; Typer would
     make it 1, which means that a verification failed. Where stdout cannot be written for another reason, it says why
-    and exits with status 7. What stderr cannot take is lost, and the exit code stays.
+    and exits with status 7. What stderr cannot take is lost, and the exit code stays; the log of a server goes on once
+    its disk has room again.
     """
     sys.stdout = _stream(sys.stdout, _end)
-    sys.stderr = _stream(sys.stderr, lambda _: None)
+    sys.stderr = _stream(sys.stderr)
 
 
 def _end(error: OSError) -> NoReturn:
@@ -43,7 +44,7 @@ def _end(error: OSError) -> NoReturn:
     raise SystemExit(Exit.NOT_WRITTEN)
 
 
-def _stream(stream: TextIO | None, lost: Callable[[OSError], None]) -> TextIO:
+def _stream(stream: TextIO | None, lost: Callable[[OSError], None] | None = None) -> TextIO:
     if stream is None:  # it was closed before Python began: then writing to it fails, and nothing else
         raw = _Stream(os.open(os.devnull, os.O_RDONLY), lost)
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
@@ -54,9 +55,12 @@ def _stream(stream: TextIO | None, lost: Callable[[OSError], None]) -> TextIO:
 
 
 class _Stream(io.FileIO):
-    """A file that is open already. After the first write that fails it takes all, and writes nothing."""
+    """A file that is open already. It takes all, and what cannot be written is lost.
 
-    def __init__(self, descriptor: int, lost: Callable[[OSError], None]) -> None:
+    `lost` is told of the first failure, after which nothing is written; without it, each write is tried.
+    """
+
+    def __init__(self, descriptor: int, lost: Callable[[OSError], None] | None) -> None:
         super().__init__(descriptor, "wb", closefd=False)
         self._lost, self._is_lost = lost, False
 
@@ -65,8 +69,9 @@ class _Stream(io.FileIO):
             try:
                 return super().write(data)
             except OSError as error:
-                self._is_lost = True
-                self._lost(error)
+                if self._lost:
+                    self._is_lost = True
+                    self._lost(error)
         return memoryview(data).nbytes
 
 

@@ -11,6 +11,7 @@ import typer
 
 from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLineDetail, BankLinePart, PayRun
 from moiety.v1 import payments_pb2
+from services.cli.audit.options import write_file
 from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
@@ -89,10 +90,7 @@ def file(
     if out is None:
         write_bytes(found.content)
         return
-    try:
-        out.write_bytes(found.content)
-    except OSError as error:
-        raise InputError.of("--out", f"cannot write {out}: {error.strerror}") from None
+    write_file(out, found.content)
     session.output.show({"file": str(out), "bytes": len(found.content)}, f"{out} is for the bank.")
 
 

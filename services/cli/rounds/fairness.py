@@ -12,8 +12,8 @@ from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
 from payout.fairness import fairness_report
 from payout.statement import parse_statement
+from services.cli.audit.options import write_file
 from services.cli.base.documents import identity
-from services.cli.base.exits import InputError
 from services.cli.base.output import details, table
 from services.cli.rounds.pictures import flow_svg, lorenz_svg
 
@@ -73,18 +73,15 @@ def draw(client: Client, pool: str, number: int, *, lorenz: Path | None, flow: P
     """Write the pictures that are asked for, and return their paths. The caller must be allowed to read statements."""
     found = client.get_round(pool, number)
     lines = parse_statement(client.get_statement(pool, number))
-    pictures: list[tuple[Path, str]] = []
+    pictures: dict[str, tuple[Path, str]] = {}
     if lorenz:
         policy = found.policy
         report = fairness_report(found, lines, ai_only_ppm=policy.ai_only_ppm, human_ai_ppm=policy.human_ai_ppm)
-        pictures.append((lorenz, lorenz_svg(report, subtitle=f"{pool}, round {number}")))
+        pictures["lorenz"] = lorenz, lorenz_svg(report, subtitle=f"{pool}, round {number}")
     if flow:
         names = {identity(each.name): each.display_name for each in client.list_collectives()}
         exponent = minor_unit_exponent(found.currency)
-        pictures.append((flow, flow_svg(found, lines, currency=found.currency, exponent=exponent, names=names)))
-    for path, picture in pictures:
-        try:
-            path.write_text(picture, encoding="utf-8")
-        except OSError as error:
-            raise InputError.of(str(path), error.strerror or "cannot be written") from None
-    return [path for path, _ in pictures]
+        pictures["flow"] = flow, flow_svg(found, lines, currency=found.currency, exponent=exponent, names=names)
+    for option, (path, picture) in pictures.items():
+        write_file(path, picture.encode(), option)
+    return [path for path, _ in pictures.values()]

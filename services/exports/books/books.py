@@ -10,11 +10,12 @@ has, what is owed is a liability, and the fee is the operator's income.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import IO, Any, Final, Protocol
 
 from ledger.journal import (
     COMMONS,
@@ -29,9 +30,9 @@ from ledger.journal import (
 )
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.money import decimal_text, minor_unit_exponent
+from ledger.store.durable import whole_file
 from moiety.errors import DataLossError
 from payout.entries import PoolContent
-from services.exports.errors import ExportFolderError
 from services.exports.past import Past
 from services.exports.source import PoolSource
 
@@ -149,15 +150,15 @@ def export_books(
     read.
 
     Raises:
-        ExportFolderError: the folder cannot be written to.
+        OSError: the folder cannot be written to.
         DataLossError: the service's log is inconsistent.
     """
     past = Past(source)
     days, count = _Days(), 0
-    files: list[_BookFile] = []
-    try:
-        title = _title(source)
-        files += [_BookFile(folder, source.pool, dialect) for dialect in dialects]
+    title = _title(source)
+    with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [stack.enter_context(_book(folder, source.pool, dialect)) for dialect in dialects]
         for file in files:
             file.write(file.dialect.opening(title))
         for encoded, leaf in source.leaves(0):
@@ -172,10 +173,7 @@ def export_books(
             progress(1)
         for file in files:
             file.write(file.dialect.closing(title, balances, days.first, days.last))
-        return [Written(file.close(), count, len(balances)) for file in files]
-    finally:
-        for file in files:
-            file.abandon()
+    return [Written(file.path, count, len(balances)) for file in files]
 
 
 def _title(source: PoolSource) -> Title:
@@ -199,28 +197,20 @@ def _transaction(title: Title, encoded: EncodedLeaf, leaf: Leaf[Any], transfers:
     return Transaction(time.date(), time, leaf.index, encoded.hash.hex(), leaf.content.type, tuple(postings))
 
 
-class _BookFile:
-    """A file of books in progress: under another name until it is complete."""
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """A file of books in progress."""
 
-    def __init__(self, folder: Path, pool: str, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self._path = folder / f"{pool}{dialect.suffix}"
-        self._partial = folder / f".{pool}{dialect.suffix}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = self._partial.open("w", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise ExportFolderError(folder, error.strerror or "cannot be written to") from None
+    path: Path
+    dialect: Dialect
+    file: IO[bytes]
 
     def write(self, text: str) -> None:
-        self._file.write(text)
+        self.file.write(text.encode())
 
-    def close(self) -> Path:
-        """Give the file its name."""
-        self._file.close()
-        return self._partial.replace(self._path)
 
-    def abandon(self) -> None:
-        """Remove an incomplete file."""
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+@contextmanager
+def _book(folder: Path, pool: str, dialect: Dialect) -> Iterator[_Book]:
+    path = folder / f"{pool}{dialect.suffix}"
+    with whole_file(path) as file:
+        yield _Book(path, dialect, file)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger.log.merkle import Frontier
+from ledger.store.durable import alone_in
 from moiety.errors import DataLossError
 from services.exports.errors import ExportFolderError
 from services.exports.parquet.rows import LeafRows
@@ -54,9 +56,17 @@ def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], N
 
     Raises:
         ExportFolderError: the folder contains files that no export of this pool has left there.
+        OSError: the folder cannot be written to, or another process writes there.
         DataLossError: the service's log is inconsistent, or no longer has the leaves that were exported.
         ExportValueError: a figure does not fit its column.
     """
+    home = _home(folder, _MARK, source.pool)
+    home.mkdir(parents=True, exist_ok=True)
+    with alone_in(home):
+        return _export(source, folder, progress)
+
+
+def _export(source: PoolSource, folder: Path, progress: Callable[[int], None]) -> Exported:
     frontier, past = _resume(source, folder)
     start = frontier.size
     progress(start)
@@ -164,14 +174,15 @@ class _File:
     """A Parquet file in progress."""
 
     def __init__(self, home: Path, table: str) -> None:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ExportFolderError(home, error.strerror or "cannot be made") from None
+        home.mkdir(parents=True, exist_ok=True)
         self.rows = 0
         self._home, self._schema = home, SCHEMAS[table]
         self._partial = home / f".{table}.partial"  # engines pass over names that begin with a full stop
-        self._writer = pq.ParquetWriter(self._partial, self._schema, compression="zstd")
+        try:
+            self._writer = pq.ParquetWriter(self._partial, self._schema, compression="zstd")
+        except OSError:
+            self._partial.unlink(missing_ok=True)
+            raise
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
 
@@ -194,7 +205,8 @@ class _File:
 
     def abandon(self) -> None:
         """Remove the incomplete file."""
-        self._writer.close()
+        with suppress(OSError):  # that it cannot be completed is why
+            self._writer.close()
         self._partial.unlink(missing_ok=True)
 
     def _flush(self) -> None:

@@ -7,7 +7,6 @@ journal and the balances; and the bodies in the order in which the leaves name t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from ledger.files.layout import (
 from ledger.files.tiles import bundles, encode_bundle
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.merkle import leaf_hash
+from ledger.store.durable import whole_file
 from services.exports.tiles.folders import (
     Exported,
     LogSource,
@@ -52,15 +52,8 @@ def write_bundle(
     """
     note = source.checkpoint()
     checkpoint, _ = read_checkpoint(note)
-    part = file.with_name(file.name + ".part")
-    try:
-        with part.open("wb") as opened:
-            bodies = _write_archive(source, ArchiveWriter(opened), note, checkpoint, rounds, progress)
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(file) as opened:
+        bodies = _write_archive(source, ArchiveWriter(opened), note, checkpoint, rounds, progress)
     return Exported(checkpoint, checkpoint.size, bodies, 0)
 
 

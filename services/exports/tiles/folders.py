@@ -7,7 +7,6 @@ checkpoint's root; `moiety verify` checks the rest.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -44,6 +43,7 @@ from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.leaves import is_body_field
 from ledger.log.merkle import leaf_hash
+from ledger.store.durable import alone_in, whole_file
 
 
 class LogSource(Protocol):
@@ -96,7 +96,14 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
         LedgerCorruptError: the folder has another or a longer log, or the service sent something that does not match
             its hashes. The checkpoint in the folder stays: with the service's it may be evidence.
         FormatError: a file in the folder is malformed.
+        OSError: the folder cannot be written to, or another process writes there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _export(source, folder, progress)
+
+
+def _export(source: LogSource, folder: Path, progress: Progress) -> Exported:
     note = source.checkpoint()
     checkpoint, _ = read_checkpoint(note)
     if (registry := source.registry()) is not None:
@@ -198,12 +205,8 @@ class Folder:
         """Put a file of many pieces in its place at once."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        with part.open("wb") as file:
+        with whole_file(target) as file:
             file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
 
     def leaf_hashes(self, bundle: Bundle) -> list[bytes]:
         """Returns the hashes of a bundle that was exported with its tile; none if either is missing."""

@@ -74,6 +74,37 @@ def test_an_exit_code_stays_where_nobody_reads_errors() -> None:
     assert run(["sh", "-c", 'exec "$@" 2>&-', "sh", *wrong]).returncode == Exit.BAD_INPUT
 
 
+_LOGGING: Final = """
+import logging, resource, sys
+from services.cli.base.output import open_streams
+open_streams()
+logging.warning("before")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))  # as if the disk were full
+logging.warning("lost")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+logging.warning("after")
+"""
+
+
+def test_a_log_goes_on_once_its_disk_has_room_again(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        assert run([sys.executable, "-c", _LOGGING], stderr=log).returncode == 0
+    assert (tmp_path / "log").read_text().splitlines() == ["WARNING:root:before", "WARNING:root:after"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_stays_as_it_was(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_text("the last one")
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *VERIFY, "--report", str(report)]  # 512 or 1,024 bytes
+    done = run(limited)
+    assert (done.returncode, done.stderr) == (Exit.NOT_WRITTEN, f"report: {report}: File too large\n")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the last one"]
+    done = run([*VERIFY, "--report", str(tmp_path / "none" / "report.html")])
+    assert done.returncode == Exit.NOT_WRITTEN
+    assert run([*VERIFY, "--report", "/dev/null"]).returncode == Exit.OK
+    assert Path("/dev/null").is_char_device()
+
+
 _VERIFYING: Final = """
 from contextlib import nullcontext
 from time import sleep
