@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from babel.core import Locale
@@ -22,18 +21,24 @@ from services.console.visit import PageMissingError, Visit, go
 REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
 """What a handler may say against an act, which the page then says beside its form."""
 
-_LARGEST: Final = Decimal(10**15)
+_LARGEST: Final = 10**15
 
-_GROUPED: Final = re.compile(r"[+-]?\d{1,3}([.,])\d{3}")
+_NUMBER: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,30})(?:[.,](?P<decimals>[0-9]{1,30}))?")
+"""What people write. Decimal reads `1e3`, `1_000` and the digits of every script too, where a slip is more likely."""
+
+_GROUPED: Final = re.compile(r"[+-]?[0-9]{1,3}([.,])[0-9]{3}")
 """A number that is in thousands, or has three decimals."""
+
+_LINES: Final = re.compile(r"[ \t]*\n\s*")
+"""What parts the lines of a larger field, in which people write paragraphs."""
 
 Made = Callable[[], tuple[str, Message]]
 """Makes an act's method and request from the form."""
 
 
 def text_of(visit: Visit, name: str) -> str:
-    """Returns a field's text without the blanks around it."""
-    return visit.form.get(name, "").strip()
+    """Returns a field's text on one line, as logs have it, without the blanks around it."""
+    return _LINES.sub(" ", visit.form.get(name, "").strip())
 
 
 def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) -> int:
@@ -51,16 +56,17 @@ def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) ->
     grouped = _GROUPED.fullmatch(text.strip())
     if locale and grouped and grouped[1] == get_group_symbol(locale):
         raise InvalidInputError.of(field, "must have nothing between thousands, and a zero more after three decimals")
-    try:
-        found = Decimal(text.strip().replace(",", ".") or "0")
-    except InvalidOperation:
-        raise InvalidInputError.of(field, "must be a number") from None
-    if not found.is_finite() or abs(found) > _LARGEST:
+    found = _NUMBER.fullmatch(text.strip() or "0")
+    if not found:
+        raise InvalidInputError.of(field, "must be a number in digits 0 to 9, with a point or a comma before decimals")
+    sign, whole, decimals = found["sign"], found["whole"], found["decimals"] or ""
+    if int(whole) > _LARGEST:
         raise InvalidInputError.of(field, "is too large")
-    scaled = found * parts
-    if scaled != scaled.to_integral_value():
+    unit: int = 10 ** len(decimals)
+    scaled, rest = divmod(int(whole + decimals) * parts, unit)
+    if rest:
         raise InvalidInputError.of(field, "has too many digits")
-    return int(scaled)
+    return -scaled if sign == "-" else scaled
 
 
 def amount_of(visit: Visit, name: str, currency: str) -> int:

@@ -45,7 +45,7 @@ async def read_form(request: Request, bytes_max: int) -> Sent:
         body = await exchange.body(bytes_max if is_multipart else min(bytes_max, FORM_BYTES), FORM_SECONDS)
         if is_multipart:
             return await _parts(request, body)
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except GoneError:
         return Sent()
     except (ValueError, MultiPartException):

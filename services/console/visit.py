@@ -118,6 +118,17 @@ class Visit:
         }
         return HTMLResponse(render(self.tongue.language, template, {**shown, **self.shown, **values}), status)
 
+    def typed(self, field: str, stored: object = "", /, **marks: str | None) -> object:
+        """Returns what the form that this page refuses had in a field, so that nobody types it again.
+
+        Args:
+            field: the field.
+            stored: what it has on a page that refuses nothing, or another form.
+            marks: other fields of that form, where forms of the page share the field; None is one that it lacks.
+        """
+        is_it = all(self.form.get(name) == value for name, value in marks.items())
+        return self.form.get(field, stored) if is_it else stored
+
     def text(self, message: str) -> str:
         """Returns a text in the visitor's language."""
         return self.tongue.text(message)

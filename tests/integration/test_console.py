@@ -140,6 +140,45 @@ def test_a_collective_objects_once_and_its_words_stay(scene: Scene) -> None:
     assert "In objection" in browser.open(f"/pools/{POOL}").text
 
 
+def test_paragraphs_are_logged_on_one_line(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    browser.open(f"/pools/{POOL}/rounds/1")
+    browser.send(f"/pools/{POOL}/rounds/1/object", reason="We count 412 uses. \r\n\r\nThis says none.\r\n")
+    (objection,) = scene.operator.list_objections(POOL, 1)
+    assert objection.reason == "We count 412 uses. This says none."
+
+
+def test_what_is_refused_stays_in_the_form_that_was_sent_and_in_no_other(scene: Scene) -> None:
+    irish = browser_of(scene, "collectives/irish")
+    irish.open(f"/pools/{POOL}/rounds/1")
+    refused = irish.send(f"/pools/{POOL}/rounds/1/object", reason=f"{HOSTILE}\u202e")
+    assert (refused.status, refused.alert) == (
+        409, "reason: must not contain characters that reorder or hide others",
+    )  # fmt: skip
+    assert areas_of(refused.html) == [f"{HOSTILE}\u202e"]
+    assert irish.send(f"/pools/{POOL}/rounds/1/object", reason=HOSTILE).status == 200
+    olive = browser_of(scene, "operators/olive")
+    olive.open(f"/pools/{POOL}/rounds/1")
+    refused = olive.send(f"/pools/{POOL}/rounds/1/answer", collective="irish", answer="dismiss", reason="x" * 1001)
+    assert areas_of(refused.html) == ["x" * 1001, ""]
+    refused = olive.send(f"/pools/{POOL}/rounds/1", decision="reject", reason="y\0")
+    assert areas_of(refused.html) == ["", "y\0"]
+
+
+def areas_of(html: str) -> list[str]:
+    """What the large fields of a page have in them."""
+    return [unescape(each) for each in re.findall(r"<textarea[^>]*>(.*?)</textarea>", html, re.DOTALL)]
+
+
+def test_a_form_that_is_not_in_utf_8_is_refused(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    token = re.search(r'name="token" value="(\w+)"', browser.open(f"/pools/{POOL}/rounds/1").html)
+    assert token
+    path = f"http://{browser.address}/pools/{POOL}/rounds/1/object"
+    answer = browser.http.post(path, {"token": token[1], "reason": b"Zu wenig f\xfcr uns"}, timeout=60)
+    assert (answer.status_code, answer.text) == (400, "form: must be fields in UTF-8, as pages send them\n")
+
+
 def test_a_stranger_is_asked_to_sign_in_and_then_led_on(scene: Scene) -> None:
     browser = Browser(scene.deployment.running.http_address)
     shown = browser.open(f"/pools/{POOL}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Final
 
@@ -280,3 +281,24 @@ def test_a_form_with_a_file_is_bounded(scene: Scene) -> None:
     browser.open("/bank/main")
     assert browser.upload("/bank/main", "file", "../" * 200 + HOSTILE, b"<x/>", act="import").status in (200, 409)
     assert "<script>alert" not in browser.page.html
+
+
+def test_what_is_refused_stays_in_its_own_form(scene: Scene) -> None:
+    operator = browser_of(scene, "operators/olive", f"/pools/{POOL}/money")
+    wanted = {"act": "grant", "collective": "irish", "amount": "1e3", "reason": HOSTILE}
+    shown = operator.send(f"/pools/{POOL}/money", headers=None, **wanted)
+    assert shown.alert == "amount: must be a number in digits 0 to 9, with a point or a comma before decimals"
+    typed = {
+        name: unescape(value) for name, value in re.findall(r'<input id="([\w-]+)"[^>]* value="([^"]+)"', shown.html)
+    }
+    assert typed == {"grant-of": "irish", "grant-amount": "1e3", "grant-reason": HOSTILE}
+    operator.open("/bank")
+    shown = operator.send("/bank", act="pay", run="March", day="2026-03-31", reason="late")
+    assert 'id="run" name="run" value="March"' in shown.html
+    assert shown.html.count('value="late"') == 1
+    operator.open("/registry/collectives/irish")
+    shown = operator.send(
+        "/registry/collectives/irish", display_name="Irish", members="ten", domains="a.example b.example"
+    )
+    assert 'value="ten"' in shown.html
+    assert ">a.example b.example</textarea>" in shown.html

@@ -17,7 +17,7 @@ from payout.entries import DISTRIBUTES
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import money_text
-from services.console.forms import REFUSED
+from services.console.forms import REFUSED, text_of
 from services.console.tables import Move, amounts_of, lines_of, movers
 from services.console.views.differences import changed_fields, changed_policy
 from services.console.views.pools import PAGE, everything, pool_of
@@ -182,7 +182,7 @@ def _beside(visit: Visit, pool: Any, posted: Any, proposal: str) -> Beside:
 def decide(visit: Visit) -> Response:
     """Approve, reject or withdraw a proposal."""
     name = f"{log_of(visit)}/proposals/{visit.ids['leaf']}"
-    reason = visit.form.get("reason", "").strip()
+    reason = text_of(visit, "reason")
     made: dict[str, tuple[str, Any]] = {
         "approve": ("ApproveProposal", acts_pb2.ApproveProposalRequest(name=name)),
         "reject": ("RejectProposal", acts_pb2.RejectProposalRequest(name=name, reason=reason)),

@@ -35,7 +35,7 @@ def collectives(visit: Visit, *, problem: str = "") -> Response:
 
 def register_collective(visit: Visit) -> Response:
     """Register a collective, or propose it."""
-    identity = visit.form.get("id", "").strip()
+    identity = text_of(visit, "id")
     try:
         request = pb.CreateCollectiveRequest(collective_id=identity, collective=_collective(visit))
         answer = visit.call("RegistryService/CreateCollective", request)
@@ -70,11 +70,11 @@ def change_collective(visit: Visit) -> Response:
 
 
 def _collective(visit: Visit) -> pb.Collective:
-    members = visit.form.get("members", "").strip() or "0"
+    members = text_of(visit, "members") or "0"
     if not (members.isascii() and members.isdecimal()):
         raise InvalidInputError.of("members", "must be a whole number")
     return pb.Collective(
-        display_name=visit.form.get("display_name", "").strip(),
+        display_name=text_of(visit, "display_name"),
         members=min(int(members[:20]), 2**62),
         equity_ppm=parts_of(visit.form.get("equity", "1"), "equity", PPM),
         status=pb.COLLECTIVE_STATUS_SUSPENDED

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
-from services.console.forms import REFUSED
+from services.console.forms import REFUSED, text_of
 from services.console.tables import adjusted_csv, lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, checkpoint_of, everything, own_allocation, pool_of
@@ -154,7 +154,7 @@ def _value(policy: Any, field: Any) -> Any:
 def object_to(visit: Visit) -> Response:
     """Object to a round, as the collective that is signed in."""
     found = round_of(visit)
-    request = rounds_pb2.ObjectToRoundRequest(name=found.name, reason=visit.form.get("reason", "").strip())
+    request = rounds_pb2.ObjectToRoundRequest(name=found.name, reason=text_of(visit, "reason"))
     return acted(visit, "RoundsService/ObjectToRound", request, "objected")
 
 
@@ -180,7 +180,7 @@ def decide(visit: Visit) -> Response:
     name = round_of(visit).name
     if visit.form.get("decision") == "approve":
         return acted(visit, "RoundsService/ApproveRound", rounds_pb2.ApproveRoundRequest(name=name), "approved")
-    reason = visit.form.get("reason", "").strip()
+    reason = text_of(visit, "reason")
     request = rounds_pb2.RejectRoundRequest(name=name, reason=reason)
     return acted(visit, "RoundsService/RejectRound", request, "rejected")
 
@@ -197,7 +197,7 @@ def answer(visit: Visit) -> Response:
     request = rounds_pb2.AnswerObjectionRequest(
         name=f"{round_of(visit).name}/objections/{visit.form.get('collective', '')}",
         answer=known[visit.form["answer"]],
-        reason=visit.form.get("reason", "").strip(),
+        reason=text_of(visit, "reason"),
     )
     return acted(visit, "RoundsService/AnswerObjection", request, "answered")
 

@@ -63,6 +63,23 @@ def test_an_amount_with_three_decimals_is_not_taken_for_thousands(text: str, loc
         parts_of(text, "amount", 1000, Locale.parse(locale))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1e3", "1_000", "\N{FULLWIDTH DIGIT ONE}2", "\N{ARABIC-INDIC DIGIT THREE}", "1 000", "1\N{NO-BREAK SPACE}000",
+     "NaN", "Infinity", "0x10", "--1", ".", "1.", ".5", "1e-9999999", "9" * 5000, "1.0000000000000000000000000000001"],
+)  # fmt: skip
+def test_an_amount_is_in_plain_digits_and_never_rounded(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parts_of(text, "amount", 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"), [("", 0), (" 5 ", 500), ("-0", 0), ("-1,5", -150), ("12.3400", 1234), ("1" + "0" * 15, 10**17)]
+)
+def test_an_amount_may_be_empty_negative_or_have_zeros_behind_it(text: str, parts: int) -> None:
+    assert parts_of(text, "amount", 100) == parts
+
+
 def test_a_weight_longer_than_any_float_keeps_every_digit() -> None:
     weight = int("123456789" * 5)
     shown = count({"tongue": tongue_of("en", "")}, str(weight))  # type: ignore[arg-type]  # all that it looks at
