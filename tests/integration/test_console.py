@@ -25,6 +25,7 @@ from services.console.app import Console
 from services.console.assets import VERIFIER
 from services.console.documents import statement_pdf
 from services.console.texts import tongue_of
+from services.console.views import inbox, rounds
 from services.parts import Parts
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment, SteppedClock, as_owner
@@ -163,6 +164,23 @@ def test_what_is_refused_stays_in_the_form_that_was_sent_and_in_no_other(scene: 
     assert areas_of(refused.html) == ["x" * 1001, ""]
     refused = olive.send(f"/pools/{POOL}/rounds/1", decision="reject", reason="y\0")
     assert areas_of(refused.html) == ["", "y\0"]
+
+
+def test_no_page_leaves_out_what_waits_without_saying_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for collective in ("breton", "irish", "scottish"):
+        scene.deployment.client(f"collectives/{collective}").object_to_round(POOL, 1, f"of {collective}")
+    monkeypatch.setattr(rounds, "PAGE", 2)
+    olive = browser_of(scene, "operators/olive")
+    first = olive.open(f"/pools/{POOL}/rounds/1")
+    assert re.findall("of (breton|irish|scottish)<", first.html) == ["breton", "irish"]
+    (following,) = re.findall(r'<a href="(\?after=[^"]+)" rel="next">', first.html)
+    assert "of scottish" in olive.open(f"/pools/{POOL}/rounds/1{unescape(following)}").text
+    (answering,) = re.findall(r'action="([^"]+/answer[^"]*)"', olive.page.html)
+    refused = olive.send(unescape(answering), collective="scottish", answer="dismiss", reason="\0")
+    assert "of scottish" in refused.text
+    assert "looked through" not in olive.open("/inbox").text
+    monkeypatch.setattr(inbox, "POOLS_MOST", 1)
+    assert "Only the first 1 pools were looked through" in olive.open("/inbox").text
 
 
 def areas_of(html: str) -> list[str]:

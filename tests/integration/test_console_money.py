@@ -20,6 +20,7 @@ from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from moiety import Policy, Pool
+from services.console.views import pools
 from tests.support.browsing import Browser, Shown, signed_in
 from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, pay_scene
@@ -281,6 +282,16 @@ def test_a_form_with_a_file_is_bounded(scene: Scene) -> None:
     browser.open("/bank/main")
     assert browser.upload("/bank/main", "file", "../" * 200 + HOSTILE, b"<x/>", act="import").status in (200, 409)
     assert "<script>alert" not in browser.page.html
+
+
+def test_a_receipt_without_a_payer_is_found_behind_many_others(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        scene.operator.record_receipt(POOL, 5, platform="tunesmith", request_id=f"known-{number}")
+    scene.operator.record_receipt(POOL, 700, payment_reference="WHOSE", request_id="unknown")
+    monkeypatch.setattr(pools, "MOST", 2)
+    text = browser_of(scene, "operators/olive", f"/pools/{POOL}/money").page.text
+    assert "Received, and nobody knows from whom" in text
+    assert "WHOSE" in opened(browser_of(scene, "operators/olive", "/inbox"), "/inbox")
 
 
 def test_what_is_refused_stays_in_its_own_form(scene: Scene) -> None:

@@ -62,7 +62,7 @@ def show(visit: Visit) -> Response:
         found += [*_late(visit, pool), *_unmatched(visit, pool)]
     found += _bank_lines(visit)
     found.sort(key=_by_money)
-    return visit.page("inbox.html", found=found)
+    return visit.page("inbox.html", found=found, pools_most=POOLS_MOST if len(pools) >= POOLS_MOST else 0)
 
 
 def _by_money(each: Waiting) -> tuple[bool, Any, float]:

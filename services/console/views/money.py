@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from starlette.responses import Response
@@ -13,6 +13,9 @@ from services.access.keys import Role
 from services.console.forms import acted, amount_of, new_request_id, request_id_of, text_of
 from services.console.views.pools import PAGE, everything, own_balances, pool_of
 from services.console.visit import PageMissingError, Visit
+
+RECEIPTS_MOST: Final = 20_000
+"""Receipts of a pool that are searched for those without a payer: sixteen years of a hundred platforms' months."""
 
 
 def show(visit: Visit, *, problem: str = "") -> Response:
@@ -47,7 +50,7 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         request_id=new_request_id(),
         problem=problem,
         due_period=(due_period := _due_period(visit, pool.name, reports.reports)),
-        dues=_dues(visit, pool.name, due_period) if due_period else (),
+        dues=_dues(visit, pool.name, due_period) if due_period else revenue_pb2.ListDuesResponse(),
     )
 
 
@@ -61,10 +64,10 @@ def _due_period(visit: Visit, pool: str, reports: Sequence[Any]) -> str:
     return visit.query.get("due", "") or (named or [found[0].period_from])[-1]
 
 
-def _dues(visit: Visit, pool: str, period: str) -> Sequence[Any]:
-    request = revenue_pb2.ListDuesRequest(parent=pool, period=period, page_size=PAGE)
-    found: Sequence[Any] = visit.call("RevenueService/ListDues", request).dues
-    return found
+def _dues(visit: Visit, pool: str, period: str) -> Any:
+    after = visit.query.get("dues_after", "")
+    request = revenue_pb2.ListDuesRequest(parent=pool, period=period, page_size=PAGE, page_token=after)
+    return visit.call("RevenueService/ListDues", request)
 
 
 def balances_of(visit: Visit, pool: Any) -> dict[str, int]:
@@ -82,7 +85,7 @@ def unmatched_of(visit: Visit, pool: Any) -> list[Any]:
     if not visit.call("AccountsService/GetBalance", balance).amount_minor:
         return []
     request = revenue_pb2.ListReceiptsRequest(parent=pool.name)
-    found = everything(visit, "RevenueService/ListReceipts", request, "receipts")
+    found = everything(visit, "RevenueService/ListReceipts", request, "receipts", RECEIPTS_MOST)
     return [each for each in found if not each.platform and each.reversed_minor < each.amount_minor]
 
 

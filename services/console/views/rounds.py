@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,10 +110,12 @@ def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
     found = round_of(visit)
     previous = previous_of(visit, found)
     now = visit.parts.clock()
-    objections: Sequence[Any] = ()
+    objections = rounds_pb2.ListObjectionsResponse()
     if visit.is_reader() or visit.role is Role.COLLECTIVE:
-        request = rounds_pb2.ListObjectionsRequest(parent=found.name, page_size=1000)
-        objections = visit.call("RoundsService/ListObjections", request).objections
+        request = rounds_pb2.ListObjectionsRequest(
+            parent=found.name, page_size=PAGE, page_token=visit.query.get("after", "")
+        )
+        objections = visit.call("RoundsService/ListObjections", request)
     own = before = None
     if visit.role is Role.COLLECTIVE:
         own = own_allocation(visit, found)
@@ -127,7 +128,8 @@ def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
         previous=previous,
         figures=FIGURES,
         changed=changed_terms(found.policy, previous.policy) if previous is not None else [],
-        objections=objections,
+        objections=objections.objections,
+        more=objections.next_page_token,
         own=own,
         own_before=before,
         adjusted=adjustments_of(visit, found),
