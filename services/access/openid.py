@@ -20,6 +20,9 @@ from moiety.keys import identity_hash
 ATTEMPT_SECONDS: Final = 600
 """How long somebody may take at the provider."""
 
+SKEW_SECONDS: Final = 60
+"""By how much the clocks of two servers may differ: one leads to the provider, and another may get the answer."""
+
 
 class SignInError(Exception):
     """A sign-in by OpenID Connect did not work. `reason` is for the log, and says nothing secret."""
@@ -81,8 +84,8 @@ class Attempt:
             raise SignInError("the answer has no state of ours") from None
         if not visitor or not hmac.compare_digest(attempt.state.encode(), f"{text}.{given}".encode()):
             raise SignInError("the answer is for another browser")
-        if not 0 <= now.timestamp() - attempt.began <= ATTEMPT_SECONDS:
-            raise SignInError("it took too long")
+        if not -SKEW_SECONDS <= now.timestamp() - attempt.began <= ATTEMPT_SECONDS + SKEW_SECONDS:
+            raise SignInError("it took too long, or the clocks of two servers differ")
         return attempt
 
     @property

@@ -6,10 +6,12 @@ Loaded only where the settings name one: its libraries take 10 MB and half a sec
 from __future__ import annotations
 
 import io
+import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -46,6 +48,8 @@ LEEWAY_SECONDS: Final = 60
 """By how much the provider's clock may differ."""
 
 PROVIDER_SECONDS: Final = 10.0
+"""How long a connection may take to come about, and then an answer to be there whole, however slowly it comes."""
+
 REMEMBERED_SECONDS: Final = 3600.0
 FETCHED_AGAIN_SECONDS: Final = 30.0
 """Tokens with a key that nobody knows make us ask for the provider's keys again, but no more often than this."""
@@ -182,18 +186,54 @@ def _fetched(address: str) -> Any:
 
 
 class _BoundedAnswers(HTTPAdapter):
-    """Reads no more of an answer than it may have."""
+    """Waits no longer for an answer, and reads no more of it, than it may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cuts: list[Timer] = []
+
+    def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
+        pool = super().get_connection_with_tls_context(*args, **named)
+        pool.ConnectionCls = _cut_in_time(pool.ConnectionCls, self._cuts)
+        return pool
 
     def send(self, *args: Any, **named: Any) -> requests.Response:
-        answer = super().send(*args, **named)
         try:
-            content = answer.raw.read(ANSWER_BYTES_MAX, decode_content=True)
+            answer = super().send(*args, **named)
+            try:
+                content = answer.raw.read(ANSWER_BYTES_MAX, decode_content=True)
+            finally:
+                answer.raw.close()
         except urllib3.exceptions.HTTPError as error:
             raise requests.ConnectionError(error) from None
         finally:
-            answer.raw.close()
+            for cut in self._cuts:
+                cut.cancel()
         answer.raw = io.BytesIO(content)
         return answer
+
+
+def _cut_in_time(kind: type[Any], cuts: list[Timer]) -> type[Any]:
+    """The connections of a kind, cut off some time after they came about by a timer that is added to `cuts`.
+
+    The timeout of a socket is of each read: whoever sends a byte of a header now and then would never meet it.
+    """
+
+    class CutInTime(kind):  # type: ignore[misc]  # urllib3's, with or without TLS
+        def connect(self) -> None:
+            super().connect()
+            cut = Timer(PROVIDER_SECONDS, _cut_off, (self.sock,))
+            cut.daemon = True
+            cut.start()
+            cuts.append(cut)
+
+    return CutInTime
+
+
+def _cut_off(connected: socket.socket) -> None:
+    with suppress(OSError):  # it ended just now
+        # That of the descriptor, since an SSLSocket goes on in plain text after its own.
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 _Session = TypeVar("_Session", bound=requests.Session)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ledger.store import registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from moiety import Collective, InvalidArgumentError, Method, NotFoundError, Policy, Round, Schedule
+from moiety import Collective, InvalidArgumentError, Method, NotFoundError, Policy, Pool, Round, Schedule
 from moiety.v1.registry_pb2 import SKIP_REASON_NO_MONEY, SKIP_REASON_NO_USAGE
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout import settlement
@@ -318,6 +318,21 @@ def test_the_database_s_clock_decides_what_is_due(scene: Scene, database: Databa
     Scheduler(database, asked).run_once()
     (now,) = asked.at
     assert now >= before - timedelta(seconds=1)
+
+
+def test_a_schedule_that_cannot_be_read_holds_up_no_other_pool(
+    scene: Scene, database: Database, owner: sa.Engine
+) -> None:
+    scene.operator.create_pool("quiet", Pool(display_name="Quiet", currency="EUR", policy=Policy()))
+    for pool in (POOL, "quiet"):
+        scene.operator.update_schedule(pool, Schedule(cron="* * * * *", time_zone="UTC"))
+    with owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE schedule SET updated_at = updated_at - interval '1 hour'")
+        of_pool = "pool_id = (SELECT pool_id FROM pool WHERE name = 'quiet')"
+        connection.exec_driver_sql(f"UPDATE schedule SET time_zone = 'Nowhere/Else' WHERE {of_pool}")
+    asked = Asked()
+    Scheduler(database, asked).run_once()
+    assert len(asked.at) == 1
 
 
 def recorded(scene: Scene, number: int) -> RoundRecord:

@@ -168,7 +168,8 @@ def test_a_cron_expression_that_fires_is_taken(cron: str) -> None:
 @pytest.mark.parametrize(
     "time_zone",
     ["", "Lisbon", "Europe", "europe/lisbon ", "Europe/Lisboa", "../../etc/passwd", "/etc/passwd", "Europe/../UTC",
-     "\0", "x" * 10_000, "zone.tab", "UTC+1", "+01:00", "."],
+     "\0", "x" * 10_000, "zone.tab", "UTC+1", "+01:00", ".",
+     "localtime", "posixrules", "right/Europe/Lisbon", "posix/Europe/Lisbon"],
 )  # fmt: skip
 def test_what_is_no_time_zone_is_refused(time_zone: str) -> None:
     with pytest.raises(InvalidInputError) as refused:

@@ -1,11 +1,14 @@
-"""What a provider answers is read up to a bound, whatever it unpacks to."""
+"""What a provider answers is read up to a bound and for a time, whatever it unpacks to and however it comes."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from services.access import openid_provider
 from services.access.openid import Attempt, SignInError
 from services.access.openid_provider import OpenIdProvider
 from services.settings import Settings
@@ -52,6 +56,50 @@ def issuer() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def _drip(connection: socket.socket, before: bytes, piece: bytes) -> None:
+    with suppress(OSError), connection:
+        connection.recv(65_536)
+        connection.sendall(before)
+        while True:
+            connection.sendall(piece)
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("before", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", b"y"),  # a header without end
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b" "),  # a body that is as long as its connection
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+)
+def test_an_answer_that_comes_byte_by_byte_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, before: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(openid_provider, "PROVIDER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    Thread(target=_drip, args=(server.accept()[0], before, piece), daemon=True).start()
+
+        Thread(target=serve, daemon=True).start()
+        issuer = f"http://127.0.0.1:{server.getsockname()[1]}"
+        provider = OpenIdProvider(Settings(openid_issuer=issuer, openid_client_id="moiety"))
+        attempt = Attempt.begin("visitor", "/", NOW)
+        began = time.monotonic()
+        with pytest.raises(SignInError, match="cannot be asked"):
+            provider.address(attempt, f"{issuer}/return")
+        provider._metadata = began, {"token_endpoint": issuer}
+        with pytest.raises(SignInError, match="gave no token"):
+            provider.identity(attempt, f"{issuer}/return", {"code": "x"}, NOW)
+        assert time.monotonic() - began < 5
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_token_that_unpacks_to_gigabytes_is_none(issuer: str) -> None:
