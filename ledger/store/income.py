@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -20,17 +20,12 @@ from ledger.store.acts import Effect
 from ledger.store.admissions import require_admitted
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
-from ledger.store.pace import Pace
 
 C = TypeVar("C", bound=Content)
 
 MAX_OPEN_MINOR: Final = MAX_AMOUNT_MINOR
 """What a platform may have reported in a pool and not paid: as much in total as one report may say. All platforms of a
 pool share accounts, and so none takes more than a 9,000th of the room in them."""
-
-
-REPORTS: Final = Pace("reports_per_day", 1_000, timedelta(days=1))
-"""Of a platform in a pool: reports of a cent each would grow its log and books without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,6 @@ def record_report(
     Raises:
         IdentityReusedError: the request id was used with other content.
         InvalidInputError: more than MAX_OPEN_MINOR of the platform would be open.
-        QuotaError: the platform reported too often.
         StateError: the platform is not admitted to the pool.
     """
     platform_id = registry.platform_number(connection, content.platform)
@@ -72,7 +66,6 @@ def record_report(
         journal.require_same(recorded, content)
         return find_income(connection, pool, recorded.leaf.index)
     require_admitted(connection, pool, content.platform, platform_id)
-    _require_pace(connection, pool, content.platform, platform_id, now)
     _require_room(connection, pool, content, distributed_size)
     moved = journal.append_moving(connection, pool, content, now)
     row = {
@@ -82,15 +75,6 @@ def record_report(
     }
     journal.claim(connection, pool, t.report, row, moved.leaf.index)
     return Income(moved, content.platform, 0)
-
-
-def _require_pace(connection: sa.Connection, pool: PoolRef, platform: str, platform_id: int, now: datetime) -> None:
-    """Check that a platform did not report too often, under the lock on the log's head."""
-    reports = journal.leaves_of(pool, t.report).where(t.report.c.platform_id == platform_id)
-    earlier = reports.order_by(t.report.c.leaf_index.desc()).offset(REPORTS.most - 1).limit(1)
-    row = connection.execute(earlier).first()
-    before = journal.recorded_leaf(row, ReportContent).leaf.time if row else None
-    REPORTS.require(f"platforms/{platform}", before, now)
 
 
 def _require_room(connection: sa.Connection, pool: PoolRef, content: ReportContent, distributed_size: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.acts.people import PROPOSAL_LIFETIME
-from ledger.store import acts, income, log, notices, registry, webhooks
+from ledger.store import acts, log, notices, registry, webhooks
 from ledger.store.acts import REGISTRY
 from ledger.store.vault import add_key
 from moiety import FailedPreconditionError, Method, ResourceExhaustedError
@@ -84,18 +84,6 @@ def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monk
     scene.operator.set_contact("collectives/irish", "office@irish.example")
     scene.deployment.clock.advance(days=30)
     irish.set_contact("collectives/irish", "new@irish.example")
-
-
-def test_a_platform_reports_so_often_a_day_in_a_pool(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    slowed(monkeypatch, income, "REPORTS", 2)
-    for number in range(2):
-        scene.platform.report_revenue(POOL, 1, "EUR", request_id=f"r-{number}")
-    with pytest.raises(ResourceExhaustedError, match="reports_per_day is 2"):
-        scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-2")
-    scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-1")
-    scene.deployment.client("platforms/songbird").report_revenue(POOL, 1, "EUR", request_id="r-2")
-    scene.deployment.clock.advance(seconds=DAY)
-    scene.platform.report_revenue(POOL, 1, "EUR", request_id="r-2")
 
 
 def test_a_key_signs_in_so_often_a_day(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
