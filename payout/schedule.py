@@ -21,7 +21,7 @@ from cronsim import CronSim, CronSimError
 from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
 from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
-from ledger.store.log import PoolRef
+from ledger.store.log import PoolRef, clock_ahead
 from payout.store import pools
 from payout.store.pools import PoolSchedule
 from payout.store.rounds import RoundRecord
@@ -130,6 +130,7 @@ class Scheduler:
         """
         try:
             with self._database.reading() as connection:
+                clock_ahead(connection)  # of years, all the minutes would be counted before nothing is logged
                 now = read_time(connection)
             schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:

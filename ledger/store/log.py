@@ -21,7 +21,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
-from ledger.store.database import clock_of, driver_connection, locking
+from ledger.store.database import clock_of, driver_connection, locking, read_time
 from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 Check = Callable[[], None]
@@ -156,7 +156,7 @@ def _locked_with(
     size, frontier, last_time, database_time = asked
     clock = clock_of(connection)
     if clock is None:
-        _require_not_ahead(database_time, datetime.now(UTC))
+        _require_not_ahead(database_time - datetime.now(UTC))
     now = at or (clock() if clock else database_time)
     return _frontier(pool, size, frontier), max(now, last_time or now), check
 
@@ -166,15 +166,24 @@ CLOCK_AHEAD_MAX: Final = timedelta(hours=1)
 every review until then; a second clock is what tells such a leaf from a late one."""
 
 
-def _require_not_ahead(database_time: datetime, here: datetime) -> None:
-    """Check the database's clock against this machine's.
+def clock_ahead(connection: sa.Connection) -> timedelta:
+    """Returns by how much the database's clock is ahead of this machine's; below zero where it is behind.
 
     Raises:
-        StateError: it is ahead.
+        StateError: it is so far ahead that nothing is logged.
     """
-    if database_time - here > CLOCK_AHEAD_MAX:
+    if clock_of(connection):
+        return timedelta()
+    ahead = read_time(connection) - datetime.now(UTC)
+    _require_not_ahead(ahead)
+    return ahead
+
+
+def _require_not_ahead(ahead: timedelta) -> None:
+    if ahead > CLOCK_AHEAD_MAX:
+        here = datetime.now(UTC)
         detail = (
-            f"has a clock that says {database_time:%Y-%m-%d %H:%M} UTC, where this machine's says "
+            f"has a clock that says {here + ahead:%Y-%m-%d %H:%M} UTC, where this machine's says "
             f"{here:%Y-%m-%d %H:%M}; nothing is logged until the wrong one is set right"
         )
         raise StateError("the database", "CLOCK_AHEAD", detail)

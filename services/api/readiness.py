@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final, cast
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from ledger.errors import BusyError, LedgerError, StateError, StoreUnavailableEr
 from ledger.store import signing
 from ledger.store.database import Database, driver_connection
 from ledger.store.each_pool import ask_each
+from ledger.store.log import clock_ahead
 from services.schema import require_current
 
 REMEMBERED_SECONDS: Final = 2.0
@@ -19,6 +21,9 @@ REMEMBERED_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 3.0
 """How long the database may take to answer before it is said not to."""
 
+
+CLOCKS_APART: Final = timedelta(minutes=1)
+"""By how much the database's clock may be wrong by this machine's before that is said."""
 
 STALLED_SECONDS: Final = 5
 """How long commits may wait for a synchronous standby before that is said."""
@@ -49,6 +54,7 @@ def problems(database: Database) -> dict[str, str]:
             if connection.execute(sa.text("SHOW transaction_read_only")).scalar_one() == "on":
                 return {"database": "is read-only: a standby, or set so"}
             require_current(connection)
+            clock_ahead(connection)
         with database.transaction() as connection:
             driver_connection(connection).execute(_HASTE + _ASKED, prepare=False)
     except BusyError:
@@ -65,9 +71,17 @@ def warnings(database: Database) -> dict[str, str]:
     try:
         refused, uncompared = _unsound(database)
         stalled = _stalled(database)
+        with database.reading() as connection:
+            ahead = clock_ahead(connection)
     except LedgerError:
         return {}
     found = {}
+    if abs(ahead) > CLOCKS_APART:
+        where = "ahead of" if ahead > timedelta() else "behind"
+        found["clock"] = (
+            f"the database's clock is {abs(ahead).total_seconds():.0f} s {where} this machine's: rounds are cut and "
+            "reviews end by the database's, and keys hold by this machine's"
+        )
     if refused:
         found["signing"] = f"refused for {refused} logs, whose rounds are not cut or posted; the signer's log says why"
     elif uncompared:

@@ -15,10 +15,12 @@ from ledger.log.leaves import time_of
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY
 from ledger.store.database import Database, read_time
-from ledger.store.log import PoolRef, append_now, lock_head, open_log
+from ledger.store.log import PoolRef, append_now, clock_ahead, lock_head, open_log
 from ledger.usage.entries import IdSchemeContent
 from moiety import Platform
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
+from services.api import readiness
+from services.api.readiness import CLOCKS_APART
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
 from tests.support.scene import METHOD, POOL, event, events, open_scene
 
@@ -86,6 +88,12 @@ def test_time_is_the_database_s_unless_a_clock_is_given(database: Database, data
         assert abs(before - datetime.now(UTC)) < timedelta(days=2)
 
 
+def test_clocks_that_are_a_little_apart_are_nothing_to_say(database: Database) -> None:
+    with database.transaction() as connection:
+        assert abs(clock_ahead(connection)) < CLOCKS_APART
+    assert readiness.problems(database) == readiness.warnings(database) == {}
+
+
 @pytest.mark.parametrize(("hours", "holds"), [(-24 * 400, True), (0.9, True), (1.1, False), (24 * 400, False)])
 def test_a_database_whose_clock_is_ahead_times_nothing(
     hours: float, holds: bool, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +114,9 @@ def test_a_database_whose_clock_is_ahead_times_nothing(
         else:
             with pytest.raises(StateError, match="nothing is logged until the wrong one is set right"):
                 lock_head(connection, log)
+    assert ("nothing is logged" in readiness.problems(database).get("database", "")) == (not holds)
+    # What is said while it holds: rounds are cut by the wrong clock.
+    assert ("clock" in readiness.warnings(database)) == holds
 
 
 def test_usage_that_waits_is_timed_when_it_is_appended(deployment: Deployment) -> None:

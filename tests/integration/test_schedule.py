@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ledger.store import registry
+from ledger.store import log, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from moiety import Collective, InvalidArgumentError, Method, NotFoundError, Policy, Pool, Round, Schedule
@@ -318,6 +318,17 @@ def test_the_database_s_clock_decides_what_is_due(scene: Scene, database: Databa
     Scheduler(database, asked).run_once()
     (now,) = asked.at
     assert now >= before - timedelta(seconds=1)
+
+
+def test_nothing_is_due_by_a_database_s_clock_that_is_ahead(
+    scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_schedule(scene, "* * * * *")
+    asked = Asked()
+    monkeypatch.setattr(log, "CLOCK_AHEAD_MAX", timedelta(days=-1))
+    Scheduler(database, asked).run_once()
+    assert asked.at == []
+    assert "nothing is logged until the wrong one is set right" in caplog.text
 
 
 def test_a_schedule_that_cannot_be_read_holds_up_no_other_pool(
