@@ -194,6 +194,15 @@ def begin(connection: sa.Connection, pool: PoolRef) -> tuple[People, datetime]:
     return people, max(now, people.time)
 
 
+def look_alone(connection: sa.Connection) -> None:
+    """Lock the registry's log until the commit, before looking whether something was done or proposed already.
+
+    Of two who ask for the same at once the second then finds what the first did. For acts whose content is salted or
+    planned anew each time: `Acts.perform`, which compares contents, would take them for two.
+    """
+    log.lock_head(connection, REGISTRY)
+
+
 def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: datetime) -> int:
     """Append an act's leaf, and index it if it is about who may act. Returns its index."""
     (leaf,) = log.append(connection, pool, [content], now)

@@ -24,7 +24,7 @@ from ledger.errors import IdentityReusedError, InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
 from ledger.store import desk, registry
-from ledger.store.acts import REGISTRY, Proposal, proposal_name
+from ledger.store.acts import REGISTRY, Proposal, look_alone, proposal_name
 from ledger.store.database import read_time
 from ledger.store.desk import KeptFile
 from moiety.v1 import payments_pb2 as pb
@@ -67,6 +67,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         collective = _collective_in(request.payee.name, "payee.name")
         details = convert.details_from_proto(request.payee.details)
         with self._database.transaction() as connection:
+            look_alone(connection)
             registry.require_collective(connection, collective)
             now = read_time(connection)
             known = payees.same_details(connection, self._vault, payees.latest(connection, collective), details)
@@ -136,6 +137,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         name = only_id(asked.name, "bankAccounts", "bank_account.name")
         details = convert.details_from_proto(asked.details)
         with self._database.transaction() as connection:
+            look_alone(connection)
             before = bank_accounts.find_bank_account(connection, name)
             known = payees.read_details(connection, self._vault, [before.details_hash]) if before else {}
             proposed = self._proposed_hash(connection, BankAccountContent, details, bank_account=name)
@@ -176,6 +178,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         bank_account = only_id(request.pay_run.bank_account, "bankAccounts", "pay_run.bank_account")
         day = _day(request.pay_run.day, "pay_run.day")
         with self._database.transaction() as connection:
+            look_alone(connection)
             known = pay_runs.find_leaf(connection, name)
             waiting = None if known else self._open_proposal(connection, PayRunContent, pay_run=name)
             found = (
@@ -254,6 +257,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         message = read_message(request.content)
         self._paying.settle(bank_account)
         with self._database.transaction() as connection:
+            look_alone(connection)
             about = {"bank_account": bank_account, "message": message.kind, "message_id": message.message_id}
             if waiting := self._open_proposal(connection, BankFileContent, **about):
                 asked = BankFileContent.model_validate(waiting.content.content)
@@ -317,6 +321,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         if len(request.pays) > MAX_PAYS:
             raise InvalidInputError.of("pays", f"must have at most {MAX_PAYS:,}, got {len(request.pays):,}")
         with self._database.transaction() as connection:
+            look_alone(connection)
             if waiting := self._open_proposal(connection, BankMatchContent, bank_account=bank_account, line=line):
                 place = proposal_name(REGISTRY, waiting.leaf_index)
                 return pb.BankLine(name=convert.line_to_name(bank_account, line), proposal=place)

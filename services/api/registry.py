@@ -28,7 +28,7 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
 from ledger.store import domains, log, memberships, methods, notices, registry
-from ledger.store.acts import REGISTRY, read_people
+from ledger.store.acts import REGISTRY, look_alone, read_people
 from ledger.store.admissions import admitted_platforms
 from ledger.store.database import read_time
 from ledger.store.log import PoolRef
@@ -413,6 +413,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         principal = _principal_in(request.contact.name, "contact.name")
         contact = convert.contact_from_proto(request.contact)
         with self._database.transaction() as connection:
+            look_alone(connection)
             standing = notices.find_contact(connection, principal)
             if standing is not None and standing.contact == contact:
                 return convert.contact_to_proto(standing)
