@@ -7,6 +7,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -89,6 +90,17 @@ def test_a_bundle_is_verified(scene: Scene, key: str, vkey: str, tmp_path: Path)
     with pytest.raises(SystemExit) as caught:
         main(["verify", str(tmp_path / "bundle"), "--key", vkey])
     assert caught.value.code == 0
+
+
+@pytest.mark.parametrize("path", ["bundle", "exports/beancount", "exports/parquet"])
+def test_without_room_on_disk_it_is_asked_for_again(
+    scene: Scene, key: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        refused = ask(scene.deployment.running.http_address, f"/v1/pools/{POOL}/{path}", key=key)
+    assert (refused.status, "there is no room on disk for this file now" in refused.text) == (429, True), refused.text
+    assert ask(scene.deployment.running.http_address, f"/v1/pools/{POOL}/{path}", key=key).status == 200
 
 
 def test_a_collective_reads_its_lines_of_a_statement_and_nothing_else(scene: Scene, key: str) -> None:

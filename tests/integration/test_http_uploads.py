@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -90,6 +91,21 @@ def test_each_format_gives_the_same_receipt_as_the_first(scene: Scene, key: str)
         assert (again.status, again.json()) == (200, first.json()), kind
     batch = first.json()["receipts"][0]
     assert batch["name"].startswith(f"pools/{POOL}/batches/songbird~")
+
+
+def test_a_disk_without_room_takes_nothing_and_the_same_file_later(
+    scene: Scene, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, body = "application/vnd.apache.parquet", arrow(30, lambda sink, table: pq.write_table(table, sink))
+    for name, value in (
+        ("services.api.http.uploads.TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_RDWR), "r+b", 0)),
+        ("tempfile.tempdir", str(tmp_path / "gone")),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, value)
+            refused = post(scene, body, kind, key)
+        assert (refused.status, "no room on disk for this file now" in refused.text) == (429, True), refused.text
+    assert post(scene, body, kind, key).json()["accepted_count"] == 30
 
 
 def test_a_large_file_goes_through_piece_by_piece(scene: Scene, key: str) -> None:

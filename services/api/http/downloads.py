@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +36,7 @@ from ledger.store.readers import Readers
 from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
 from services.api.chunks import CHUNK_BYTES, chunks
+from services.api.door import NoRoomError
 from services.api.http.carried import Carrier, unless_gone
 from services.api.http.connect import answer_error
 from services.api.http.exchange import Exchange, GoneError
@@ -231,8 +233,8 @@ class Downloads:
         require_no_more(asked)
 
         def pieces() -> Iterator[bytes]:
-            with TemporaryDirectory(prefix="moiety-bundle-") as folder:
-                path = Path(folder) / "bundle"
+            with _scratch() as folder:
+                path = folder / "bundle"
                 write_bundle(self._source(pool), path, chosen)
                 yield from _read(path)
 
@@ -258,13 +260,13 @@ class Downloads:
 
         def books() -> Iterator[bytes]:
             source = self._source(pool)
-            with TemporaryDirectory(prefix="moiety-export-") as folder:
-                (written,) = export_books(source, source.balances(source.size), Path(folder), (_DIALECTS[form],))
+            with _scratch() as folder:
+                (written,) = export_books(source, source.balances(source.size), folder, (_DIALECTS[form],))
                 yield from _read(written.path)
 
         def tables() -> Iterator[bytes]:
-            with TemporaryDirectory(prefix="moiety-export-") as folder:
-                whole, packed = Path(folder) / "tables", Path(folder) / "tables.tar"
+            with _scratch() as folder:
+                whole, packed = folder / "tables", folder / "tables.tar"
                 export_parquet(self._source(pool), whole)
                 with tarfile.open(packed, "w") as archive:
                     archive.add(whole, pool)
@@ -276,6 +278,20 @@ class Downloads:
 
     def _source(self, pool: str) -> PoolSource:
         return PoolSource(cast("Client", self._client), pool)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder.
+
+    Raises:
+        NoRoomError: it cannot be made, or a file in it cannot be written.
+    """
+    try:
+        with TemporaryDirectory(prefix="moiety-download-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise NoRoomError from error
 
 
 def _parent(pool: str) -> str:

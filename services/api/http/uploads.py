@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from tempfile import TemporaryFile
@@ -155,12 +155,11 @@ class Uploads:
         stack.push_async_callback(pieces.aclose)
         if upload.kind in STORED:
             # Without a name: it is gone with whoever has it open, however that ends.
-            file = stack.enter_context(TemporaryFile(prefix="moiety-upload-"))  # noqa: SIM115  # it is one
+            file = stack.enter_context(_unnamed_file())
             room = stack.enter_context(self._shelf.room_for(entered.call.principal))
             async for piece in pieces:
                 room.take(len(piece))
                 await entered.run(_write, file, piece)
-            file.flush()
             reading = await entered.run(self._readers.open, file.fileno(), STORED[upload.kind], scheme)
             stack.callback(reading.close)
             return reading, None
@@ -190,11 +189,24 @@ class Uploads:
         )
 
 
-def _write(file: BinaryIO, piece: bytes) -> None:
+@contextmanager
+def _unnamed_file() -> Iterator[BinaryIO]:
+    """A temporary file without a buffer of its own, which could be full still when it is closed."""
     try:
-        file.write(piece)
-    except OSError:  # the disk is full, of something else
-        raise NoRoomError from None
+        file = TemporaryFile(prefix="moiety-upload-", buffering=0)  # noqa: SIM115  # below
+    except OSError as error:
+        raise NoRoomError from error
+    with file:
+        yield file
+
+
+def _write(file: BinaryIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:  # the disk is full, of something else
+        raise NoRoomError from error
 
 
 @dataclass(frozen=True, slots=True)
