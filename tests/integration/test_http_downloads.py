@@ -116,6 +116,14 @@ def test_a_collective_reads_its_lines_of_a_statement_and_nothing_else(scene: Sce
     assert ask(address, path).status == 401
 
 
+def test_a_kept_answer_is_for_the_same_key_and_page_and_a_refusal_is_not_kept(scene: Scene, key: str) -> None:
+    address, path = scene.deployment.running.http_address, f"/v1/pools/{POOL}/rounds/1/statement"
+    whole, refused = ask(address, path, key=key), ask(address, path)
+    assert (whole.status, whole.headers["cache-control"]) == (200, "private, max-age=31536000, immutable")
+    assert (refused.status, refused.headers["cache-control"]) == (401, "no-store")
+    assert whole.headers["vary"] == refused.headers["vary"] == "authorization, origin"
+
+
 def test_exports_are_those_of_the_command(scene: Scene, key: str, tmp_path: Path) -> None:
     address = scene.deployment.running.http_address
     with pytest.raises(SystemExit):

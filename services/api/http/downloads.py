@@ -61,7 +61,8 @@ BYTES: Final = "application/octet-stream"
 
 FOREVER: Final = "private, max-age=31536000, immutable"
 FRESH: Final = "private, no-cache"
-
+_KEPT_FOR: Final = {"vary": "authorization, origin", "cache-control": "no-store"}
+"""Of every answer: a browser gives what it kept to the same key and page alone. Refusals are kept by nobody."""
 
 FILES: Final = "files"
 AT: Final = "at"
@@ -125,6 +126,7 @@ class Downloads:
         """
         matched, make = next((found, make) for kind, make in self._kinds if (found := kind.fullmatch(exchange.path)))
         pool = matched["pool"] or REGISTRY_LOG
+        exchange.always |= _KEPT_FOR
         call = self._carrier.call(exchange, f"{_AUDIT}GetCheckpoint")
         try:
             download = make(pool, matched.groupdict(), exchange.parameters())
