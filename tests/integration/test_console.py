@@ -183,6 +183,19 @@ def test_no_page_leaves_out_what_waits_without_saying_so(scene: Scene, monkeypat
     assert "Only the first 1 pools were looked through" in olive.open("/inbox").text
 
 
+def test_whom_a_round_says_nothing_of_is_told_so_and_offered_nothing(scene: Scene) -> None:
+    scene.operator.create_collective("welsh", Collective(display_name="Welsh", members=3))
+    welsh = browser_of(scene, "collectives/welsh")
+    shown = welsh.open(f"/pools/{POOL}/rounds/1")
+    assert "This round has no line of yours" in shown.text
+    for path in (f"/pools/{POOL}", f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/1"):
+        shown = welsh.open(path)
+        assert shown.status == 200
+        assert "rounds/1/statement" not in shown.html
+        assert "/object" not in shown.html
+        assert "You may object" not in shown.text
+
+
 def areas_of(html: str) -> list[str]:
     """What the large fields of a page have in them."""
     return [unescape(each) for each in re.findall(r"<textarea[^>]*>(.*?)</textarea>", html, re.DOTALL)]
