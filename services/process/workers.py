@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from ledger.errors import InvalidInputError, LedgerError, StoreUnavailableError
+from ledger.errors import BusyError, InvalidInputError, LedgerError, StoreUnavailableError
 from services.metrics import SHARED_FOLDER, forget_worker
 from services.process.host import serving
 from services.process.listening import bound_socket
@@ -185,7 +185,7 @@ def main() -> None:
         _serve(settings)
     except LedgerError as error:
         logger.error("a worker cannot serve", reason=str(error))  # noqa: TRY400  # it says what to do; a traceback does not
-        sys.exit(_DATABASE_AWAY if isinstance(error, StoreUnavailableError) else _CANNOT_SERVE)
+        sys.exit(_DATABASE_AWAY if isinstance(error, StoreUnavailableError | BusyError) else _CANNOT_SERVE)
 
 
 def _serve(settings: Settings) -> None:

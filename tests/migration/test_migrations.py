@@ -19,6 +19,7 @@ import services
 from ledger.errors import StateError, StoreUnfitError
 from ledger.store.database import Database
 from ledger.store.tables import metadata
+from services.cli.base.exits import Exit
 from services.process.embedded import embedded_postgres
 from services.process.host import serving
 from services.schema import (
@@ -143,6 +144,19 @@ def test_a_service_does_not_start_on_a_schema_that_is_behind(blank: str, clock: 
     assert caught.value.kind == "SCHEMA_OLD"
     with as_owner(blank) as connection:
         assert pending_revisions(connection) == MIGRATIONS
+
+
+@pytest.mark.parametrize("command", ["serve", "schedule"])
+def test_a_service_that_meets_a_lock_at_its_start_says_that_it_may_work_later(database_url: str, command: str) -> None:
+    url = sa.make_url(database_url).update_query_dict({"options": "-c lock_timeout=100ms"})
+    environment = {**os.environ, "MOIETY_DATABASE_URL": url.render_as_string(hide_password=False)}
+    with as_owner(database_url) as connection:
+        connection.exec_driver_sql("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        starting = [sys.executable, "-m", "services.cli", command]
+        done = subprocess.run(starting, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "another transaction holds a lock" in done.stderr) == (Exit.SERVICE_AWAY, True), (
+        done.stderr
+    )
 
 
 def test_a_service_on_a_postgres_that_was_never_migrated_says_what_to_do(

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
-from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
+from ledger.errors import (
+    BusyError,
+    InvalidInputError,
+    LedgerCorruptError,
+    LedgerError,
+    LostRaceError,
+    StateError,
+    StoreUnavailableError,
+)
 from moiety.roots import Violation
 from services.cli.base.exits import ConflictError, Exit, InputError
 from services.cli.base.output import Output, report
@@ -20,9 +28,15 @@ JSON_OPTION: Final = Annotated[bool, typer.Option("--json", help="Print one JSON
 
 
 class DatabaseAwayError(InputError):
-    """The database cannot be reached."""
+    """The database cannot be reached, or is busy; the same command may work later."""
 
     code = Exit.SERVICE_AWAY
+
+
+class DatabaseCorruptError(InputError):
+    """The database contradicts itself."""
+
+    code = Exit.FAULT
 
 
 def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., None]:
@@ -50,6 +64,8 @@ def _explained(error: LedgerError) -> InputError:
         return InputError([Violation(found.field, found.reason) for found in error.violations])
     if isinstance(error, StateError):
         return ConflictError([Violation(error.subject, error.detail)])
-    if isinstance(error, StoreUnavailableError):
+    if isinstance(error, StoreUnavailableError | BusyError | LostRaceError):
         return DatabaseAwayError.of("database", str(error))
+    if isinstance(error, LedgerCorruptError):
+        return DatabaseCorruptError.of("database", str(error))
     return InputError.of("database", str(error))
