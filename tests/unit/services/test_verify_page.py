@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from services.cli.app import main
+from services.cli.base.exits import Exit
 from tests.support.exports import KEY, bundle_of
 from tests.support.pool_log import PoolLog
 from tests.support.replay_history import HISTORY, POOL, REVENUE, ROUND_2
@@ -113,9 +114,9 @@ def test_all_findings_are_on_the_page_with_their_money(tmp_path: Path, capsys: p
     assert "nobody: the round was not posted" in text
 
 
-def test_a_page_that_cannot_be_written_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = bundle_of(HISTORY, tmp_path / "folk.tar")
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(bundle), "--key", VKEY, "--report", str(tmp_path / "no" / "folk.html")])
-    assert ended.value.code == 2
+    assert ended.value.code == Exit.NOT_WRITTEN
     assert capsys.readouterr().err.startswith("report: ")
