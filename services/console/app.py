@@ -198,10 +198,7 @@ class Console:
         except PageMissingError:
             answer = visit.page("error.html", 404, title=visit.text("There is no such page"), detail="")
         except FormStaleError:
-            detail = visit.text(
-                "The form was not sent from a page of this session. Open the page again, and try again."
-            )
-            answer = visit.page("error.html", 403, title=visit.text("Please try again"), detail=detail)
+            answer = _stale(visit, page)
         except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets a page
             answer = _failed(visit, error)
         if answer.headers.get("cache-control", "").startswith("public"):
@@ -250,6 +247,16 @@ class Console:
         token = cookies.session_of(visit.cookies)
         caller = self._caller(token)
         return replace(visit, session=token, signed_in=caller) if caller else visit
+
+
+def _stale(visit: Visit, page: Page) -> Response:
+    """The page that says that a form did nothing. Browsers keep what was typed for whoever goes back to it."""
+    detail = visit.text("The form was not sent from a page of this session. Open the page again, and try again.")
+    if visit.signed_in is None and not page.is_open:
+        detail = visit.text(
+            "You are no longer signed in. Sign in in another tab, go back to the form in this one, and send it again."
+        )
+    return visit.page("error.html", 403, title=visit.text("Please try again"), detail=detail)
 
 
 def _failed(visit: Visit, error: Exception) -> Response:

@@ -140,6 +140,31 @@ def test_a_collectives_month_with_an_objection(browser: Browser, scene: Scene) -
         expect(otto.get_by_role("status")).to_have_text("Answered.")
 
 
+def test_what_was_typed_outlives_a_session(browser: Browser, scene: Scene) -> None:
+    key = scene.deployment.key("collectives/irish")
+    context = browser.new_context(locale="en-GB")
+    page, other = context.new_page(), context.new_page()
+
+    def sign_in(tab: Page) -> None:
+        open_page(tab, scene, "/sign-in")
+        tab.get_by_label("API key").fill(key)
+        tab.get_by_role("button", name="Sign in").click()
+        tab.wait_for_url(lambda url: "/sign-in" not in url)
+
+    sign_in(page)
+    open_page(page, scene, f"/pools/{POOL}/rounds/2")
+    page.get_by_label("Why").fill("We count 412 uses, and this says none.")
+    scene.deployment.clock.advance(hours=13)
+    page.get_by_role("button", name="Object to this round").click()
+    expect(page.get_by_role("main")).to_contain_text("You are no longer signed in.")
+    sign_in(other)
+    page.go_back()
+    expect(page.get_by_label("Why")).to_have_value("We count 412 uses, and this says none.")
+    page.get_by_role("button", name="Object to this round").click()
+    expect(page.get_by_role("status")).to_contain_text("Your objection is on the log")
+    context.close()
+
+
 def test_a_statement_is_verified_in_the_browser_and_a_tampered_one_turns_red(
     browser: Browser, scene: Scene, tmp_path: Path
 ) -> None:
