@@ -6,12 +6,13 @@ copy, and is detected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import FormatError, InvalidInputError, SignatureError, StateError
+from ledger.errors import FormatError, InvalidInputError, SignatureError, StateError, StoreUnavailableError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint
 from ledger.log.forks import FILE_EXTENSION, ForkEvidence
 from ledger.log.note_keys import VerifierKey
@@ -53,25 +54,39 @@ class CheckpointFolder:
         raise StateError(f"pools/{pool}/checkpoints", "COPY_UNREADABLE", detail)
 
     def write(self, pool: str, note: bytes) -> None:
-        """Replace the copy, at once and durably."""
-        write_whole(self._copy(pool), note)
+        """Replace the copy, at once and durably.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written to, such as a full disk; the copy is as it was.
+        """
+        with self._written():
+            write_whole(self._copy(pool), note)
 
     def keep_fork(self, pool: str, evidence: ForkEvidence) -> Path:
-        """Keep evidence of a fork, and return where. The same evidence is kept once."""
+        """Keep evidence of a fork, and return where. The same evidence is kept once. Raises as `write` does."""
         content = evidence.to_bytes()
         return self._keep(f"{pool}-{sha256(content).hexdigest()[:16]}{FILE_EXTENSION}", content)
 
     def keep_refused(self, pool: str, size: int, witness: str, kind: str, content: bytes) -> Path:
-        """Keep what a witness refused because it contradicts what it saw, and return where."""
+        """Keep what a witness refused because it contradicts what it saw, and return where. Raises as `write` does."""
         name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in witness)
         return self._keep(f"{pool}-{size}-{name}.{kind}", content)
 
     def _keep(self, name: str, content: bytes) -> Path:
         path = self._evidence / name
-        self._evidence.mkdir(exist_ok=True)
-        if not path.exists():
-            write_whole(path, content)
+        with self._written():
+            self._evidence.mkdir(exist_ok=True)
+            if not path.exists():
+                write_whole(path, content)
         return path
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreUnavailableError(f"the folder of checkpoints {self.path}", reason) from None
 
     def _copy(self, pool: str) -> Path:
         return self.path / f"{pool}{COPY_EXTENSION}"

@@ -25,7 +25,14 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, ProofError, StateError
+from ledger.errors import (
+    InvalidInputError,
+    LedgerCorruptError,
+    LedgerError,
+    ProofError,
+    StateError,
+    StoreUnavailableError,
+)
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.key_changes import KeyChange
@@ -279,7 +286,10 @@ class Signer:
             evidence.verify(key)
         except (ProofError, LedgerCorruptError, InvalidInputError):
             return
-        kept = self._folder.keep_fork(pool.name, evidence)
+        try:
+            kept: object = self._folder.keep_fork(pool.name, evidence)
+        except StoreUnavailableError as error:  # which must not hide why nothing is signed
+            kept = f"not kept: {error}"
         logger.error("this key has signed two logs that contradict each other", pool=pool.name, evidence=str(kept))
 
     def _insert(

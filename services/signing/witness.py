@@ -342,7 +342,7 @@ class Cosigner:
             reason = f"{refusal.reason}; the request is kept in {kept}"
             raise WitnessRefusedError(name, refusal.status, reason) from None
 
-    def _keep(self, pool: PoolRef, witness: str, request: AddCheckpoint, proof: ConsistencyProof) -> Path:
+    def _keep(self, pool: PoolRef, witness: str, request: AddCheckpoint, proof: ConsistencyProof) -> Path | str:
         """Keep our half of the evidence: with the checkpoint that the witness has cosigned, it shows the fork.
 
         The proof beside the request is in the form that `moiety log fork --consistency` reads.
@@ -355,8 +355,11 @@ class Cosigner:
             "new_root": proof.root.hex(),
             "hashes": [each.hex() for each in proof.hashes],
         }
-        self._folder.keep_refused(pool.name, size, witness, "json", json.dumps(shown, indent=2).encode())
-        return self._folder.keep_refused(pool.name, size, witness, "add-checkpoint", request.to_bytes())
+        try:
+            self._folder.keep_refused(pool.name, size, witness, "json", json.dumps(shown, indent=2).encode())
+            return self._folder.keep_refused(pool.name, size, witness, "add-checkpoint", request.to_bytes())
+        except StoreUnavailableError as error:  # which must not hide what the witness says
+            return f"no file: {error}"
 
     def _report(self, witness: Witness, pool: PoolRef, text: str) -> None:
         place = (witness.key.name, pool.name)

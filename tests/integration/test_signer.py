@@ -338,6 +338,34 @@ def test_two_contradictory_checkpoints_of_this_key_leave_evidence(
     assert len(list((folder.path / "evidence").iterdir())) == 1
 
 
+def test_evidence_that_cannot_be_kept_does_not_hide_why_nothing_is_signed(
+    scene: Scene, signer: Signer, folder: CheckpointFolder
+) -> None:
+    signer.run_once()
+    other = sign_checkpoint(Checkpoint(POOL_KEY.name, 2, b"\x05" * 32), POOL_KEY).to_bytes()
+    folder.write(POOL, other)
+    (folder.path / "evidence").touch()  # in the way, as a full disk is
+    with structlog.testing.capture_logs() as logged:
+        assert refusal(signer, scene).kind == "COPY_BEHIND"
+    (line,) = logged
+    assert str(folder.path) in line["evidence"]
+
+
+def test_a_folder_that_takes_nothing_is_named_and_signed_into_later(
+    scene: Scene, signer: Signer, folder: CheckpointFolder
+) -> None:
+    shutil.rmtree(folder.path)
+    with structlog.testing.capture_logs() as logged:
+        assert signer.run_once() == []
+    assert {line["event"] for line in logged} == {"checkpoint not signed"}
+    reason = f"the folder of checkpoints {folder.path} is not available: No such file or directory"
+    assert {line["reason"] for line in logged} == {reason}
+    assert stored(scene) == []
+    folder.path.mkdir()
+    signer.run_once()
+    assert len(stored(scene)) == 1
+
+
 OF_ANOTHER_LOG: Final = sign_checkpoint(Checkpoint("x", 1, bytes(32)), KEY).to_bytes()
 
 
