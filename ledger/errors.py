@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -139,6 +140,33 @@ class LedgerCorruptError(LedgerError):
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.detail}"
+
+
+class UnreadableError(LedgerCorruptError):
+    """What is stored is not what the code that read it relies on, such as a null, or a row that is missing.
+
+    Its cause says what and where, for whoever looks into it: usually somebody changed rows, and else it is a fault of
+    the service.
+    """
+
+    def __init__(self) -> None:
+        detail = (
+            "has something that the service cannot read; `moiety db fsck` says what, unless the service is at fault"
+        )
+        super().__init__("the database", detail)
+
+
+@contextmanager
+def stored(subject: str) -> Iterator[None]:
+    """Reads something that was checked when it was stored.
+
+    Raises:
+        LedgerCorruptError: it is not sound now, so it was changed since.
+    """
+    try:
+        yield
+    except InvalidInputError as error:
+        raise LedgerCorruptError(subject, f"is stored otherwise than it may be: {error}") from None
 
 
 class QuotaError(LedgerError):

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
+from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
 from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef, clock_ahead
@@ -81,8 +81,15 @@ def due_fire_times(schedule: PoolSchedule, now: datetime) -> DueFireTimes | None
 
 
 def next_fire_time(schedule: PoolSchedule) -> datetime:
-    """Returns the first fire time that no round has answered; it may be in the past."""
-    return _first_after(schedule.cron, schedule.time_zone, _answered_until(schedule).astimezone(UTC))
+    """Returns the first fire time that no round has answered; it may be in the past.
+
+    Raises:
+        LedgerCorruptError: the schedule is not one that `require_cron` takes, so it was changed since.
+    """
+    try:
+        return _first_after(schedule.cron, schedule.time_zone, _answered_until(schedule).astimezone(UTC))
+    except (CronSimError, StopIteration, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise LedgerCorruptError(f"pools/{schedule.pool.name}/schedule", "has no times at which it fires") from error
 
 
 # Every look at the schedules asks it of each pool, and the answer changes once a round. The moment is in UTC: of two
@@ -156,9 +163,12 @@ class Scheduler:
             return steps
         if schedule.open_round:
             steps.append(self._settlement.post_unopposed)
-        # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
-        if next_fire_time(schedule) <= now:
-            steps.append(partial(self._settlement.calculate_due, now=now))
+        try:
+            # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
+            if next_fire_time(schedule) <= now:
+                steps.append(partial(self._settlement.calculate_due, now=now))
+        except LedgerCorruptError as error:
+            logger.warning("cannot tell when the round of pool %s is due: %s", schedule.pool.name, error)
         return steps
 
     def _take_all(self, due: tuple[PoolRef, Sequence[_Step]]) -> list[RoundRecord]:

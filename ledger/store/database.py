@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg.sql import SQL
 
 from ledger.errors import StateError, StoreUnavailableError
-from ledger.store.faults import SERVICE_ROLE, Fault, cause_of, error_of, fault_of
+from ledger.store.faults import FAILED_READING, SERVICE_ROLE, Fault, cause_of, error_of, fault_of
 from ledger.store.sending import Connection
 
 CONNECT_SECONDS: Final = 5
@@ -191,6 +191,7 @@ class Database:
             StateError: the database was never migrated.
             BusyError: another transaction holds a lock for too long.
             LedgerCorruptError: Postgres finds one of its pages or indexes broken, or has a time that none of ours is.
+            UnreadableError: what was read failed over something else that none of ours is.
             LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
         with (
@@ -236,7 +237,7 @@ class Database:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
+        except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError, *FAILED_READING) as error:
             cause = cause_of(error)
             fault = fault_of(cause)
             if fault is Fault.LOST:

@@ -22,6 +22,7 @@ from ledger.errors import (
     StateError,
     StoreUnavailableError,
     StoreUnfitError,
+    UnreadableError,
 )
 
 SERVICE_ROLE: Final = "moiety_app"
@@ -43,12 +44,16 @@ class Fault(Enum):
     """Another transaction was first."""
     BROKEN = auto()
     """What the database has stored."""
+    UNREADABLE = auto()
+    """What it has stored, which the database does not mind: what read it relies on more than columns promise."""
     OURS = auto()
     """The statement: repeating it never helps."""
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "08": Fault.LOST,  # connection exception
+    "22003": Fault.UNREADABLE,  # numeric value out of range: what is sent is checked before
+    "22P02": Fault.UNREADABLE,  # invalid text representation: a stored text is no number
     "25": Fault.OURS,  # invalid transaction state
     "25006": Fault.LOST,  # read-only: a standby, or a demoted primary
     "25P03": Fault.REFUSED,  # idle_in_transaction_session_timeout
@@ -89,7 +94,15 @@ _NODE_LOST: Final = re.compile(
 )
 """The messages, without a code of their own, by which a node reports that it lost another one within a statement."""
 
-_UNREADABLE: Final = re.compile("(timestamp|date) too (large|small)")
+FAILED_READING: Final = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
+    sa.exc.NoResultFound, sa.exc.MultipleResultsFound, sa.exc.ArgumentError,
+)  # fmt: skip
+"""How Python says that what is stored is not what its columns and other rows promise: a null, a text that is no JSON,
+none of an enumeration, a row that is missing. What callers send is checked before a transaction begins, and types are
+checked before the code runs, so within one there is hardly another reason."""
+
+_NO_TIME: Final = re.compile("(timestamp|date) too (large|small)")
 """How the driver says that Postgres has a time which Python has not, such as `infinity`: nothing of ours wrote it."""
 
 _ROLE_MISSING: Final = re.compile(
@@ -104,10 +117,10 @@ def cause_of(error: Exception) -> BaseException | None:
     return error.orig if isinstance(error, sa.exc.DBAPIError) else error
 
 
-def fault_of(cause: BaseException | None) -> Fault:
+def fault_of(cause: BaseException | None) -> Fault:  # noqa: PLR0911  # a table, of which each row is a pattern
     """Returns what is wrong."""
     match cause:
-        case psycopg.DataError() if _UNREADABLE.match(str(cause)):
+        case psycopg.DataError() if _NO_TIME.match(str(cause)):
             return Fault.BROKEN
         case psycopg.errors.InternalError_() if _NODE_LOST.search(str(cause)):
             return Fault.LOST
@@ -117,10 +130,12 @@ def fault_of(cause: BaseException | None) -> Fault:
             return Fault.REFUSED
         case psycopg.OperationalError() | psycopg.InterfaceError() | sa.exc.TimeoutError():
             return Fault.LOST
+        case _ if isinstance(cause, FAILED_READING):
+            return Fault.UNREADABLE
     return Fault.OURS
 
 
-def error_of(fault: Fault, cause: BaseException | None) -> LedgerError | None:
+def error_of(fault: Fault, cause: BaseException | None) -> LedgerError | None:  # noqa: PLR0911  # a table
     """Returns the error to raise for it; None where the driver's own is."""
     match fault:
         case Fault.LOST | Fault.REFUSED:
@@ -133,6 +148,8 @@ def error_of(fault: Fault, cause: BaseException | None) -> LedgerError | None:
             return LostRaceError("the pool")
         case Fault.BROKEN:
             return LedgerCorruptError("the database", _said(cause))
+        case Fault.UNREADABLE:
+            return UnreadableError()
         case Fault.OURS:
             return None
 

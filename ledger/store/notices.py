@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import COLLECTIVES, ContactContent
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, StateError
+from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
 from ledger.store import registry
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.desk import contact, mail_cursor, notice
@@ -177,9 +177,11 @@ def _checked(row: Any) -> Contact:
     Raises:
         LedgerCorruptError: it is not what the registry's log has the hash of.
     """
-    found = Contact(row.email, row.language)
+    subject = f"the contact of {row.principal}"
+    with stored(subject):
+        found = Contact(row.email, row.language)
     if found.hash(bytes(row.salt)) != bytes(row.contact_hash):
-        raise LedgerCorruptError(f"the contact of {row.principal}", "is not the one that the registry's log has")
+        raise LedgerCorruptError(subject, "is not the one that the registry's log has")
     return found
 
 
@@ -306,7 +308,7 @@ def _sound(row: Any) -> Contact | None:
     """Returns a row's contact, None if it is not what the log has the hash of: nothing is sent to such an address."""
     try:
         return _checked(row)
-    except (LedgerCorruptError, InvalidInputError):
+    except LedgerCorruptError:
         return None
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ledger.acts.collectives import collective_content, collective_of
 from ledger.acts.entries import CollectiveContent, PlatformContent
-from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.errors import AlreadyExistsError, NotFoundError, stored
 from ledger.income import Distribute
 from ledger.registry import Collective, CollectiveStatus, Platform, is_resource_id
 from ledger.store import domains, log, turns
@@ -76,8 +76,9 @@ def list_platforms(
     connection: sa.Connection, *, after: str = "", limit: int = 1000, only: str | None = None
 ) -> list[Platform]:
     """Returns platforms by name."""
-    query = _page(t.platform, after, limit, only)
-    return [Platform(row.name, row.display_name, row.created_at) for row in connection.execute(query)]
+    rows = connection.execute(_page(t.platform, after, limit, only)).all()
+    with stored("a platform"):
+        return [Platform(row.name, row.display_name, row.created_at) for row in rows]
 
 
 def platform_number(connection: sa.Connection, name: str) -> int:
@@ -182,10 +183,12 @@ def list_collectives(
         columns.created_at,
     )
     # There may be a million: one by one, and by the names of columns, they take half as long again.
-    return [
-        Collective(name, display_name, members, equity_ppm, _STATUSES[status], tuple(sorted(mapped or ())), created_at)
-        for name, display_name, members, equity_ppm, status, mapped, created_at in connection.execute(query).all()
-    ]
+    rows = connection.execute(query).all()
+    with stored("a collective"):
+        return [
+            Collective(name, display_name, members, equity_ppm, _STATUSES[status], tuple(sorted(mapped or ())), created)
+            for name, display_name, members, equity_ppm, status, mapped, created in rows
+        ]
 
 
 _STATUSES: Final = {status.value: status for status in CollectiveStatus}
@@ -202,10 +205,11 @@ def paid_collectives(connection: sa.Connection) -> list[Collective]:
     Like those of a round's snapshot, they have their ids in place of display names.
     """
     found = driver_connection(connection).cursor(binary=True).execute(_PAID, prepare=True).fetchall()
-    return [
-        Collective(name, name, members, equity_ppm, _STATUSES[status])
-        for name, members, equity_ppm, status in cast("list[tuple[str, int, int, str]]", found)
-    ]
+    with stored("a collective"):
+        return [
+            Collective(name, name, members, equity_ppm, _STATUSES[status])
+            for name, members, equity_ppm, status in cast("list[tuple[str, int, int, str]]", found)
+        ]
 
 
 def changed_since(connection: sa.Connection, registry_size: int) -> bool:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import KeyContent, KeyKind, KeyRevocationContent
 from ledger.acts.people import Actor
-from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError
+from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError, stored
 from ledger.registry import require_resource_id
 from ledger.store import registry
 from ledger.store.acts import Effect, append_act, is_suspended, read_people
@@ -270,7 +270,8 @@ def caller_of(connection: sa.Connection, row: Any, now: datetime) -> Caller:
     is_early, is_late = row.begins_at and now < row.begins_at, row.expires_at and now >= row.expires_at
     if row.revoked_at or is_early or is_late:
         raise UnauthenticatedError
-    principal = Principal.parse(row.principal)
+    with stored(f"keys/{row.key_id}"):
+        principal = Principal.parse(row.principal)
     if principal.role in PEOPLE and is_suspended(connection, principal.name):
         raise UnauthenticatedError
     return Caller(principal, row.key_id, frozenset(row.pools), row.expires_at)

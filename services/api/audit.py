@@ -100,7 +100,8 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
             raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, got {len(request.sha256)}")
         with self._database.reading() as connection:
             pool = log_of(connection, request.parent, "parent")
-        body = self._bodies.fetch(self._readers.database_for(request.parent), pool, request.sha256)
+        stored = self._bodies.fetch(self._readers.database_for(request.parent), pool, request.sha256)
+        body = log.checked(pool, request.sha256, lambda: stored)
         for chunk in chunks(body):
             yield pb.GetBodyResponse(chunk=chunk)
 

@@ -152,7 +152,7 @@ class Call:
             self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
             error.with_traceback(None)  # whose frames may be in a cycle with it, and hold the message
         else:
-            self._count("INTERNAL")
+            self._count(GRPC_CODES[status.code].name)
             logger.error(
                 "call failed", method=self.method, request_id=self.request_id, exc_info=error, **self._traced()
             )

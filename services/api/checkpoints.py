@@ -9,6 +9,8 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, StateError
+from ledger.log.checkpoint import read_checkpoint
+from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.proof_files import LogProof
 from ledger.log.witnessed import timing_policy
 from ledger.registry import require_range
@@ -63,11 +65,11 @@ class CheckpointMethods:
         size = require_range(request.checkpoint_size, "checkpoint_size", 0, MAX_LOG_SIZE)
         with self._database.transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
-            leaf_hash = log.read_leaf(connection, pool, index).hash
-            hashes, checkpoint = inclusion(connection, pool, index, size)
+            hashed = log.read_leaf(connection, pool, index).hash
+            hashes, checkpoint = _inclusion(connection, pool, index, hashed, size)
         return pb.InclusionProof(
             leaf_index=index,
-            leaf_hash=leaf_hash,
+            leaf_hash=hashed,
             hashes=hashes,
             checkpoint=convert.checkpoint_to_proto(log_name(pool), checkpoint),
         )
@@ -87,24 +89,27 @@ class CheckpointMethods:
         )
 
 
-def inclusion(
-    connection: sa.Connection, pool: PoolRef, index: int, checkpoint_size: int = 0
+def _inclusion(
+    connection: sa.Connection, pool: PoolRef, index: int, hashed: bytes, checkpoint_size: int = 0
 ) -> tuple[list[bytes], StoredCheckpoint]:
     """Returns the path from a leaf to a checkpoint's root, and that checkpoint; by default the last one signed.
 
     Raises:
         StateError: that checkpoint does not have the leaf yet.
         NotFoundError: there is no such checkpoint.
+        ProofError: the path does not lead to the root that was signed, so something of it was changed since.
     """
     checkpoint = checkpoints.get_checkpoint(connection, pool, size=checkpoint_size)
     if index >= checkpoint.size:
         detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
         raise StateError(f"pools/{pool.name}/leaves/{index}", "NOT_IN_CHECKPOINT", detail)
-    return proofs.inclusion_proof(connection, pool, index, checkpoint.size), checkpoint
+    path = proofs.inclusion_proof(connection, pool, index, checkpoint.size)
+    verify_inclusion(hashed, index, checkpoint.size, path, read_checkpoint(checkpoint.note)[0].root)
+    return path, checkpoint
 
 
 def entry_proof(connection: sa.Connection, pool: PoolRef, index: int) -> tuple[LogProof, bytes, StoredCheckpoint]:
     """Returns the proof that an entry is logged, with the entry as its extra data; the entry; and the checkpoint."""
     entry = log.read_leaf(connection, pool, index).entry
-    hashes, checkpoint = inclusion(connection, pool, index)
+    hashes, checkpoint = _inclusion(connection, pool, index, leaf_hash(entry))
     return LogProof(index, tuple(hashes), checkpoint.cosigned_note(), entry), entry, checkpoint

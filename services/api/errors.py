@@ -28,6 +28,7 @@ from ledger.errors import (
     StateError,
     StoreUnavailableError,
     StoreUnfitError,
+    UnreadableError,
 )
 from services.access.keys import UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
@@ -131,8 +132,8 @@ def _message(error: Exception) -> str:
 
 
 def is_expected(error: Exception) -> bool:
-    """Returns whether the table has the error, so that it is the caller's problem and not ours."""
-    return isinstance(error, tuple(kind for kind, *_ in _TABLE))
+    """Returns whether the table has the error, and nobody has to look for where it comes from."""
+    return isinstance(error, tuple(kind for kind, *_ in _TABLE)) and not isinstance(error, UnreadableError)
 
 
 def _status(code: int, message: str, details: list[Message], request_id: str) -> status_pb2.Status:

@@ -90,7 +90,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             if own_id(Role.AUDITOR) is not None:  # who checks amounts needs nobody's account number
                 return convert.payee_to_proto(found)
             details = payees.read_details(connection, self._vault, [found.details_hash])
-        return convert.payee_to_proto(found, details.get(found.details_hash))
+            return convert.payee_to_proto(found, details.get(found.details_hash))
 
     def GetProposedAccount(
         self, request: pb.GetProposedAccountRequest, context: grpc.ServicerContext
@@ -127,7 +127,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = payees.list_payees(connection, after=after, limit=limit)
-        listed, token = page_of(found, limit, convert.payee_to_proto, lambda payee: (payee.collective,))
+            listed, token = page_of(found, limit, convert.payee_to_proto, lambda payee: (payee.collective,))
         return pb.ListPayeesResponse(payees=listed, next_page_token=token)
 
     # Pay runs.
@@ -375,10 +375,11 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         with self._database.transaction() as connection:
             account = bank_accounts.get_bank_account(connection, bank_account)
             found = reconcile(connection, bank_account)
+            positions = [convert.position_to_proto(each) for each in found.positions]
         return pb.Reconciliation(
             bank_account=f"bankAccounts/{bank_account}",
             currency=account.content.currency,
-            positions=map(convert.position_to_proto, found.positions),
+            positions=positions,
             announced=map(convert.booking_to_proto, found.announced),
         )
 

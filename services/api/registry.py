@@ -176,7 +176,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = registry.list_collectives(connection, after=after, limit=limit)
-        collectives, token = page_of(found, limit, convert.collective_to_proto, lambda collective: (collective.name,))
+            collectives, token = page_of(
+                found, limit, convert.collective_to_proto, lambda collective: (collective.name,)
+            )
         return pb.ListCollectivesResponse(collectives=collectives, next_page_token=token)
 
     def CreatePool(self, request: pb.CreatePoolRequest, context: grpc.ServicerContext) -> pb.Pool:

@@ -164,14 +164,14 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             found = rounds.list_rounds(connection, pool, after=after, limit=limit, newest_first=request.newest_first)
             policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
-        listed, token = page_of(
-            found,
-            limit,
-            lambda record: convert.round_to_proto(
-                pool.name, pool.currency, record, policies[record.content.policy_version]
-            ),
-            lambda record: (record.content.number,),
-        )
+            listed, token = page_of(
+                found,
+                limit,
+                lambda record: convert.round_to_proto(
+                    pool.name, pool.currency, record, policies[record.content.policy_version]
+                ),
+                lambda record: (record.content.number,),
+            )
         return pb.ListRoundsResponse(rounds=listed, next_page_token=token)
 
     def ListAllocations(

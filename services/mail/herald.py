@@ -22,7 +22,7 @@ from ledger.acts.entries import (
     ProposalContent,
 )
 from ledger.entries import PaymentContent
-from ledger.errors import LedgerError
+from ledger.errors import LedgerCorruptError, LedgerError
 from ledger.income import ReceiptContent
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
@@ -103,7 +103,11 @@ class Herald:
                 return
             now = read_time(connection)
             for schedule in pools.list_schedules(connection, among):
-                due = next_fire_time(schedule)
+                try:
+                    due = next_fire_time(schedule)
+                except LedgerCorruptError as error:
+                    logger.warning("a schedule cannot be read", pool=schedule.pool.name, reason=str(error))
+                    continue
                 # The round that waits is answered first, and has told of itself.
                 if schedule.paused or schedule.open_round or due + LATE > now:
                     continue

@@ -16,17 +16,20 @@ from typing import Any, Final
 
 import grpc
 import pytest
+import sqlalchemy as sa
 import structlog
 from google.api import field_behavior_pb2
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 
 from ledger import errors
-from moiety import Policy
+from moiety import Policy, Schedule
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.api.contract import service_names
 from services.process import logs
+from tests.support.books import execute
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
@@ -71,6 +74,7 @@ CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
     (errors.StateError("pools/x", "ODD", "d"), grpc.StatusCode.FAILED_PRECONDITION, "ODD", {"PreconditionFailure"}),
     (errors.LostRaceError("the pool"), grpc.StatusCode.ABORTED, "LOST_RACE", {"RetryInfo"}),
     (errors.LedgerCorruptError("leaf 1", "torn"), grpc.StatusCode.DATA_LOSS, "LEDGER_CORRUPT", set()),
+    (errors.UnreadableError(), grpc.StatusCode.DATA_LOSS, "LEDGER_CORRUPT", set()),
     (errors.ProofError("too short"), grpc.StatusCode.DATA_LOSS, "PROOF_REFUSED", set()),
     (errors.FormatError("note", "is cut"), grpc.StatusCode.DATA_LOSS, "FORMAT_REFUSED", set()),
     (errors.SignatureError(["log"], "did not sign"), grpc.StatusCode.DATA_LOSS, "SIGNATURE_REFUSED", set()),
@@ -131,6 +135,21 @@ def test_what_nobody_expected_leaks_nothing(
     for shown in (str(unary), str(answer)):
         assert "hunter2" not in shown
         assert "Traceback" not in shown
+
+
+def test_what_a_changed_row_fails_over_is_in_the_log_and_nowhere_else(
+    scene: Scene, operator: Wire, shared_owner: sa.Engine
+) -> None:
+    scene.operator.update_schedule(POOL, Schedule(cron="0 0 * * *", time_zone="UTC"))
+    execute(shared_owner, "UPDATE schedule SET skipped_because = 'hunter2'")
+    with capture_logs() as logged:
+        refusal = refused(lambda: operator.call("RegistryService/GetSchedule", name=f"pools/{POOL}/schedule"))
+    execute(shared_owner, "UPDATE schedule SET skipped_because = NULL")
+    assert refusal.code is grpc.StatusCode.DATA_LOSS
+    assert "moiety db fsck" in refusal.message
+    assert "hunter2" not in str(refusal)
+    (failed,) = [each for each in logged if each["event"] == "call failed"]
+    assert "hunter2" in str(failed["exc_info"].__cause__)
 
 
 @pytest.fixture

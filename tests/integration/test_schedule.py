@@ -13,7 +13,17 @@ import sqlalchemy as sa
 from ledger.store import log, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from moiety import Collective, InvalidArgumentError, Method, NotFoundError, Policy, Pool, Round, Schedule
+from moiety import (
+    Collective,
+    DataLossError,
+    InvalidArgumentError,
+    Method,
+    NotFoundError,
+    Policy,
+    Pool,
+    Round,
+    Schedule,
+)
 from moiety.v1.registry_pb2 import SKIP_REASON_NO_MONEY, SKIP_REASON_NO_USAGE
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout import settlement
@@ -222,6 +232,26 @@ def test_one_pool_s_trouble_does_not_keep_another_from_its_round(
     assert look(scene, filled=False) == 1
     assert [found.number for found in scene.operator.list_rounds("sea")] == [1]
     assert not list(scene.operator.list_rounds(POOL))
+
+
+def test_a_schedule_that_somebody_changed_keeps_no_other_pool_from_its_round(
+    scene: Scene, clock: SteppedClock, owner: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.operator.create_pool("sea", scene.operator.get_pool(POOL))
+    for pool in (POOL, "sea"):
+        scene.operator.update_schedule(pool, Schedule(cron="0 0 * * *", time_zone="UTC"))
+    scene.operator.create_method("sea", METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
+    scene.fill("sea")
+    clock.now = at(2)
+    for number, changed in enumerate(("cron = 'never'", "time_zone = 'Atlantis'"), 1):
+        execute(owner, f"UPDATE schedule SET {changed} WHERE pool_id = (SELECT pool_id FROM pool WHERE name = 'folk')")
+        assert look(scene, filled=False) == 1
+        assert [found.number for found in scene.operator.list_rounds("sea")][-1] == number
+        assert "cannot tell when the round of pool folk is due" in caplog.text
+        with pytest.raises(DataLossError):
+            scene.operator.get_schedule(POOL)
+        clock.advance(days=1)
+        scene.fill("sea")
 
 
 def test_a_pool_that_another_process_acts_on_is_left_for_the_next_look(

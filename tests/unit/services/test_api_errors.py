@@ -36,6 +36,7 @@ from ledger.errors import (
     StateError,
     StoreUnavailableError,
     StoreUnfitError,
+    UnreadableError,
     Violation,
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
@@ -130,7 +131,13 @@ def test_every_error_of_ours_is_in_the_table() -> None:
             importlib.import_module(name)
     rooms = ("ledger.", "payout.", "audit.", "services.access.", "services.api.")
     ours = {kind for kind in kinds_of(LedgerError) if kind.__module__.startswith(rooms)}
-    assert ours == {type(error) for error, *_ in EXAMPLES}
+    assert ours == {UnreadableError, *(type(error) for error, *_ in EXAMPLES)}
+
+
+def test_what_cannot_be_read_is_data_loss_for_its_caller_and_looked_into_by_us() -> None:
+    status = status_of(UnreadableError(), "r-1")
+    assert (status.code, unpacked(status, error_details_pb2.ErrorInfo).reason) == (code_pb2.DATA_LOSS, "LEDGER_CORRUPT")
+    assert not is_expected(UnreadableError())
 
 
 @each
