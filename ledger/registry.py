@@ -37,9 +37,10 @@ MAX_RESOURCE_ID: Final = 63
 _RESOURCE_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's general category Cc, which never changes."""
-_MISLEADING: Final = re.compile(r"[\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-"""Characters without a form of their own that reorder or part what is shown. Source: Unicode TR 36, section 2.5. Marks
-of direction and joiners stay: names in Arabic, Hebrew, Persian and Indic scripts need them.
+_MISLEADING: Final = re.compile(r"[\u200b\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""Characters without a form of their own that reorder or part what is shown, U+2028 and U+2029 (which end a line) among
+them. Source: Unicode TR 36, section 2.5. Marks of direction and joiners stay: names in Arabic, Hebrew, Persian and
+Indic scripts need them.
 """
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -81,7 +82,7 @@ def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
     if _CONTROL.search(value):
         raise InvalidInputError.of(field, "must not contain control characters")
     if _MISLEADING.search(value):
-        raise InvalidInputError.of(field, "must not contain characters that reorder or hide others")
+        raise InvalidInputError.of(field, "must not contain characters that break lines, or reorder or hide others")
     return value
 
 

@@ -154,7 +154,7 @@ def test_what_is_refused_stays_in_the_form_that_was_sent_and_in_no_other(scene: 
     irish.open(f"/pools/{POOL}/rounds/1")
     refused = irish.send(f"/pools/{POOL}/rounds/1/object", reason=f"{HOSTILE}\u202e")
     assert (refused.status, refused.alert) == (
-        409, "reason: must not contain characters that reorder or hide others",
+        409, "reason: must not contain characters that break lines, or reorder or hide others",
     )  # fmt: skip
     assert areas_of(refused.html) == [f"{HOSTILE}\u202e"]
     assert irish.send(f"/pools/{POOL}/rounds/1/object", reason=HOSTILE).status == 200

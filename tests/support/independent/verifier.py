@@ -323,7 +323,7 @@ def rfc8785_number(value: float) -> str:
 
 
 ID: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
-SHOWN: Final = r"[^\x00-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+SHOWN: Final = r"[^\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 FORMS: Final[dict[str, str]] = {
     "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]{0,4299}", "text": "(?s:.*)",
     "name": SHOWN + "{1,200}", "uri": rf"(?=.{{0,2000}}\Z)(https?://{SHOWN}*)?", "covers": SHOWN + "{0,1000}",

@@ -73,7 +73,9 @@ def test_a_text_that_is_too_long_or_holds_control_characters_is_refused(text: st
     assert field_refused(require_text, text, "note", most=5) == "note"
 
 
-@pytest.mark.parametrize("text", ["acme\u202e", "\u2067a", "a\u2066b", "a\u200bb", "a\u2060b", "\ufeffa", "a\u2064"])
+@pytest.mark.parametrize(
+    "text", ["acme\u202e", "\u2067a", "a\u2066b", "a\u200bb", "a\u2060b", "\ufeffa", "a\u2064", "a\u2028b", "\u2029"]
+)
 def test_a_text_that_would_not_show_as_what_it_is_is_refused(text: str) -> None:
     assert field_refused(require_text, text, "note", most=5) == "note"
 
