@@ -85,4 +85,4 @@ def _available() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailableError("the store of bodies") from error
+        raise StoreUnavailableError("the store of bodies", str(error)) from error

@@ -153,6 +153,9 @@ def test_where_the_store_is_away_nothing_is_recorded_and_the_same_call_succeeds_
         scene.platform.submit_usage(POOL, batch_of(large(1)), METHOD, batch_id="b", timeout_seconds=2)
     assert rows(database, t.batch) == []
     assert rows(database, t.event) == []
+    # The log has what callers do not see.
+    with pytest.raises(StoreUnavailableError, match=f"not available: .*'{away}"):
+        open_objects(away.as_uri()).put("folk/bodies/aa/bb", b"body")
     away.unlink()
     assert send(scene, large(1), "b").accepted_count == MANY
 
