@@ -146,16 +146,9 @@ class Scheduler:
         for pool in schedules.missed:
             logger.warning("cannot read the schedule of pool %s: its database node is unavailable", pool.name)
         # Only what is due goes to threads: this looks every second, and hardly ever at anything that is.
-        due = [(schedule.pool, steps) for schedule in schedules.found if (steps := self._due_steps(schedule, now))]
+        due = [(schedule.pool, steps) for schedule in schedules.found if (steps := self._steps(schedule, now))]
         with ThreadPoolExecutor(_THREADS, "schedule") as threads:
             return [record for records in threads.map(self._take_all, due) for record in records]
-
-    def _due_steps(self, schedule: PoolSchedule, now: datetime) -> list[_Step]:
-        try:
-            return self._steps(schedule, now)
-        except Exception:  # such as a time zone that this machine does not know
-            logger.exception("cannot read the schedule of pool %s", schedule.pool.name)
-            return []
 
     def _steps(self, schedule: PoolSchedule, now: datetime) -> list[_Step]:
         steps: list[_Step] = []

@@ -20,7 +20,6 @@ from moiety import (
     Method,
     NotFoundError,
     Policy,
-    Pool,
     Round,
     Schedule,
 )
@@ -359,21 +358,6 @@ def test_nothing_is_due_by_a_database_s_clock_that_is_ahead(
     Scheduler(database, asked).run_once()
     assert asked.at == []
     assert "nothing is logged until the wrong one is set right" in caplog.text
-
-
-def test_a_schedule_that_cannot_be_read_holds_up_no_other_pool(
-    scene: Scene, database: Database, owner: sa.Engine
-) -> None:
-    scene.operator.create_pool("quiet", Pool(display_name="Quiet", currency="EUR", policy=Policy()))
-    for pool in (POOL, "quiet"):
-        scene.operator.update_schedule(pool, Schedule(cron="* * * * *", time_zone="UTC"))
-    with owner.begin() as connection:
-        connection.exec_driver_sql("UPDATE schedule SET updated_at = updated_at - interval '1 hour'")
-        of_pool = "pool_id = (SELECT pool_id FROM pool WHERE name = 'quiet')"
-        connection.exec_driver_sql(f"UPDATE schedule SET time_zone = 'Nowhere/Else' WHERE {of_pool}")
-    asked = Asked()
-    Scheduler(database, asked).run_once()
-    assert len(asked.at) == 1
 
 
 def recorded(scene: Scene, number: int) -> RoundRecord:
