@@ -313,25 +313,9 @@ class Acts:
     ) -> Iterator[Proposal]:
         """Returns a log's proposals in log order, after the leaf `after`."""
         now = read_time(connection)
-        if only_open:  # those that lapsed stay undecided, and are more and more
-            after = max(after, log.first_since(connection, pool, now - PROPOSAL_LIFETIME) - 1)
-        proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
-        query = (
-            sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
-            .select_from(t.proposal)
-            .join(proposed, _at(proposed, t.proposal.c.pool_id, t.proposal.c.leaf_index))
-            .outerjoin(
-                t.decision,
-                (t.decision.c.pool_id == t.proposal.c.pool_id) & (t.decision.c.subject == t.proposal.c.leaf_index),
-            )
-            .outerjoin(decided, _at(decided, t.decision.c.pool_id, t.decision.c.leaf_index))
-            .where(t.proposal.c.pool_id == pool.pool_id, t.proposal.c.leaf_index > after)
-            .order_by(t.proposal.c.leaf_index)
-            .limit(limit)
-        )
         if only_open:
-            query = query.where(t.decision.c.leaf_index.is_(None))
-        for row in connection.execute(query).all():
+            after = _past_lapsed(connection, pool, after, now)
+        for row in connection.execute(_proposals(pool, after, limit, only_undecided=only_open)).all():
             yield _proposal(pool, row, now)
 
     def proposed_act(self, proposal: Proposal) -> ActContent:
@@ -426,6 +410,35 @@ def _says_the_same(proposal: Proposal, ruling: Ruling) -> bool:
 
 def _at(leaf: Any, pool_id: Any, index: Any) -> Any:
     return (leaf.c.pool_id == pool_id) & (leaf.c.leaf_index == index)
+
+
+def _past_lapsed(connection: sa.Connection, pool: PoolRef, after: int, now: datetime) -> int:
+    """Returns the leaf behind which all undecided proposals are open: those that lapsed stay undecided, come first, and
+    are more and more. It is `after` unless one lapsed behind it.
+    """
+    oldest = connection.execute(_proposals(pool, after, 1, only_undecided=True)).first()
+    if oldest is None or _proposal(pool, oldest, now).state is ProposalState.OPEN:
+        return after
+    return log.first_since(connection, pool, now - PROPOSAL_LIFETIME) - 1
+
+
+def _proposals(pool: PoolRef, after: int, limit: int | None, *, only_undecided: bool) -> sa.Select[Any]:
+    """The proposals behind a leaf with what was decided, in log order; of all or of the undecided ones."""
+    proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
+    query = (
+        sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
+        .select_from(t.proposal)
+        .join(proposed, _at(proposed, t.proposal.c.pool_id, t.proposal.c.leaf_index))
+        .outerjoin(
+            t.decision,
+            (t.decision.c.pool_id == t.proposal.c.pool_id) & (t.decision.c.subject == t.proposal.c.leaf_index),
+        )
+        .outerjoin(decided, _at(decided, t.decision.c.pool_id, t.decision.c.leaf_index))
+        .where(t.proposal.c.pool_id == pool.pool_id, t.proposal.c.leaf_index > after)
+        .order_by(t.proposal.c.leaf_index)
+        .limit(limit)
+    )
+    return query.where(t.decision.c.leaf_index.is_(None)) if only_undecided else query
 
 
 def _proposal(pool: PoolRef, row: Any, now: datetime) -> Proposal:
