@@ -19,13 +19,12 @@ from services.cli.audit.options import (
     log_key,
     read_file,
     witness_policies,
-    write_file,
 )
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
-from services.cli.base.output import Output, counted, details, table, write_bytes
+from services.cli.base.output import Output, counted, details, table, write_bytes, write_file
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.audit.options import Key, KeyChanges, Out, holding, key_changes, log_key, read_file, write_file
+from services.cli.audit.options import Key, KeyChanges, Out, holding, key_changes, log_key, read_file
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
-from services.cli.base.output import Output, details
+from services.cli.base.output import Output, details, write_file
 
 if TYPE_CHECKING:
     from ledger.log.key_changes import KeyChange, LogKeys, Reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.base.exits import DoesNotHoldError, InputError, NotWrittenError
+from services.cli.base.exits import DoesNotHoldError, InputError
 
 if TYPE_CHECKING:
     from audit.verification import Older
@@ -189,17 +189,3 @@ def read_kept(path: Path) -> Older:
         raise InputError.of("since", f"{path}: {error.subject} {error.reason}") from None
     except OSError as error:
         raise InputError.of("since", f"{path}: {error.strerror}") from None
-
-
-def write_file(path: Path, content: bytes, field: str = "out") -> None:
-    """Write a whole file, which the command line names by `field`.
-
-    Raises:
-        NotWrittenError: the file cannot be written; what was there is as it was.
-    """
-    from ledger.store.durable import write_whole
-
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise NotWrittenError.of(field, f"{path}: {error.strerror}") from None

@@ -15,10 +15,9 @@ from audit.sample import Sample, SampledEvent
 from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
-from services.cli.audit.options import write_file
 from services.cli.audit.page import page, percents
 from services.cli.audit.records import Place, is_hashed, own_ids, record_text
-from services.cli.base.output import Output, counted, table
+from services.cli.base.output import Output, counted, table, write_file
 
 
 def show(

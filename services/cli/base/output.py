@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from ledger.errors import LedgerError
 from moiety.roots import MoietyError
-from services.cli.base.exits import Exit, Failure, InputError, exit_code
+from services.cli.base.exits import Exit, Failure, InputError, NotWrittenError, exit_code
 from services.printing import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
@@ -139,6 +140,20 @@ def write_bytes(content: bytes) -> None:
     else:
         sys.stdout.buffer.write(content)
     sys.stdout.flush()
+
+
+def write_file(path: Path, content: bytes, field: str = "out") -> None:
+    """Write a whole file, which the command line names by `field`.
+
+    Raises:
+        NotWrittenError: the file cannot be written; what was there is as it was.
+    """
+    from ledger.store.durable import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise NotWrittenError.of(field, f"{path}: {error.strerror}") from None
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

@@ -11,13 +11,12 @@ import typer
 
 from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLineDetail, BankLinePart, PayRun
 from moiety.v1 import payments_pb2
-from services.cli.audit.options import write_file
 from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit, InputError
 from services.cli.base.money import amount_in_minor, major
-from services.cli.base.output import counted, table, write_bytes
+from services.cli.base.output import counted, table, write_bytes, write_file
 from services.cli.base.output import details as rows
 
 payrun_app = typer.Typer(help="Pay runs: all payments of a bank account that go together.", no_args_is_help=True)

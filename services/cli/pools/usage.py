@@ -14,11 +14,11 @@ import typer
 from moiety import IdScheme, MoietyError, ShareBasis, count_events, event_id_of, ordered_event_id_of, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
-from services.cli.audit.options import OptionalKey, Out, holding, log_key, write_file
+from services.cli.audit.options import OptionalKey, Out, holding, log_key
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit, InputError
-from services.cli.base.output import counted, details, report, table
+from services.cli.base.output import counted, details, report, table, write_file
 from services.cli.pools.submissions import failure_lines
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)

@@ -12,9 +12,8 @@ from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
 from payout.fairness import fairness_report
 from payout.statement import parse_statement
-from services.cli.audit.options import write_file
 from services.cli.base.documents import identity
-from services.cli.base.output import details, table
+from services.cli.base.output import details, table, write_file
 from services.cli.rounds.pictures import flow_svg, lorenz_svg
 
 _MEASURES: Final = (

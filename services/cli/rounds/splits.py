@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.audit.options import read_file, write_file
+from services.cli.audit.options import read_file
 from services.cli.base.connection import Session, client_command
 from services.cli.base.exits import InputError
-from services.cli.base.output import Output, counted, report
+from services.cli.base.output import Output, counted, report, write_file
 
 if TYPE_CHECKING:
     from payout.splits import SplitLine

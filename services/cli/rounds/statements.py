@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.audit.options import write_file
 from services.cli.base.connection import Session, client_command
+from services.cli.base.output import write_file
 
 app = typer.Typer(help="Verify your own line of a round, alone.", no_args_is_help=True)
 
