@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from audit.batch_check import WeighedBatch
 from audit.declared import Declared
 from audit.findings import UNSOUND, FoundError
 from audit.pool_fold import PoolFold
-from audit.weighing import BatchTotals
+from audit.usage_fold import Wait
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.usage.entries import UsageContent
@@ -22,7 +21,7 @@ ReadLeaf = tuple[EncodedLeaf, Leaf[Any] | None]
 """A leaf, and what the fold reads in it; None where that is left to the fold, for it may find something."""
 
 
-Begin = Callable[[int, UsageContent], Callable[[], WeighedBatch | BatchTotals] | None]
+Begin = Callable[[int, UsageContent], Wait | None]
 """Starts to weigh the batch of a usage leaf, which holds shares, and returns what waits for it; None if it cannot now.
 """
 

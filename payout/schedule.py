@@ -21,6 +21,7 @@ from cronsim import CronSim, CronSimError
 from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
 from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
+from ledger.store.faults import FAILED_READING
 from ledger.store.log import PoolRef, clock_ahead
 from payout.store import pools
 from payout.store.pools import PoolSchedule
@@ -88,7 +89,7 @@ def next_fire_time(schedule: PoolSchedule) -> datetime:
     """
     try:
         return _first_after(schedule.cron, schedule.time_zone, _answered_until(schedule).astimezone(UTC))
-    except (CronSimError, StopIteration, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+    except (CronSimError, StopIteration, OSError, *FAILED_READING) as error:
         raise LedgerCorruptError(f"pools/{schedule.pool.name}/schedule", "has no times at which it fires") from error
 
 
