@@ -195,10 +195,10 @@ def begin(connection: sa.Connection, pool: PoolRef) -> tuple[People, datetime]:
 
 
 def look_alone(connection: sa.Connection) -> None:
-    """Lock the registry's log until the commit, before looking whether something was done or proposed already.
+    """Lock the registry's log until the commit, before looking what was done, proposed or changed already.
 
-    Of two who ask for the same at once the second then finds what the first did. For acts whose content is salted or
-    planned anew each time: `Acts.perform`, which compares contents, would take them for two.
+    Of two who ask at once the second then finds what the first did. For acts whose content is salted or planned anew
+    each time: `Acts.perform`, which compares contents, would take them for two.
     """
     log.lock_head(connection, REGISTRY)
 

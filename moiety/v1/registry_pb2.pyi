@@ -430,6 +430,7 @@ class Collective(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DOMAINS_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`collectives/{collective}`."""
     display_name: _builtins.str
@@ -442,6 +443,10 @@ class Collective(_message.Message):
     """Whether it is paid."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    etag: _builtins.str
+    """Of what can be set here, when read. An update with the etag of what it replaces is refused with the reason
+    CHANGED_MEANWHILE if that was changed since it was read; without one it replaces whatever there is.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -465,10 +470,11 @@ class Collective(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         domains: _abc.Iterable[_builtins.str] | None = ...,
         proposal: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "equity_ppm", b"equity_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "equity_ppm", b"equity_ppm", "members", b"members", "name", b"name", "proposal", b"proposal", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "equity_ppm", b"equity_ppm", "etag", b"etag", "members", b"members", "name", b"name", "proposal", b"proposal", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__equity_ppm: _TypeAlias = _typing.Literal["equity_ppm"]  # noqa: Y015
     _WhichOneofArgType__equity_ppm: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm"]  # noqa: Y015
@@ -831,6 +837,7 @@ class Schedule(_message.Message):
     SKIP_TIME_FIELD_NUMBER: _builtins.int
     SKIP_REASON_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/schedule`."""
     cron: _builtins.str
@@ -843,6 +850,10 @@ class Schedule(_message.Message):
     """Why it cut none."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    etag: _builtins.str
+    """Of what can be set here, when read. An update with the etag of what it replaces is refused with the reason
+    CHANGED_MEANWHILE if that was changed since it was read; without one it replaces whatever there is.
+    """
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Fire times count after this."""
@@ -867,10 +878,11 @@ class Schedule(_message.Message):
         skip_time: _timestamp_pb2.Timestamp | None = ...,
         skip_reason: Global___SkipReason.ValueType = ...,
         proposal: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_fire_time", b"next_fire_time", "skip_time", b"skip_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "proposal", b"proposal", "skip_reason", b"skip_reason", "skip_time", b"skip_time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "etag", b"etag", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "proposal", b"proposal", "skip_reason", b"skip_reason", "skip_time", b"skip_time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1948,6 +1960,7 @@ class Controls(_message.Message):
     KEYS_MADE_TOGETHER_FIELD_NUMBER: _builtins.int
     RECOVERIES_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     people: _builtins.int
     """Operators and auditors, their keys, and these controls. No other kind may need more."""
     terms: _builtins.int
@@ -1966,6 +1979,10 @@ class Controls(_message.Message):
     """How often the database's owner gave itself a key because all were lost."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    etag: _builtins.str
+    """Of what can be set here, when read. An update with the etag of what it replaces is refused with the reason
+    CHANGED_MEANWHILE if that was changed since it was read; without one it replaces whatever there is.
+    """
     @_builtins.property
     def founders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The operators by whom the deployment was founded."""
@@ -1983,10 +2000,11 @@ class Controls(_message.Message):
         keys_made_together: _builtins.bool = ...,
         recoveries: _builtins.int = ...,
         proposal: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founders", b"founders", "keys_made_together", b"keys_made_together", "money", b"money", "people", b"people", "proposal", b"proposal", "recoveries", b"recoveries", "registry", b"registry", "rounds", b"rounds", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "founders", b"founders", "keys_made_together", b"keys_made_together", "money", b"money", "people", b"people", "proposal", b"proposal", "recoveries", b"recoveries", "registry", b"registry", "rounds", b"rounds", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

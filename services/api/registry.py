@@ -46,6 +46,7 @@ from services.access.keys import Principal, Role
 from services.access.permissions import actor, caller, open_pools, own_id, require_own, require_pool
 from services.api import convert
 from services.api.chunks import chunks
+from services.api.etags import require_unchanged
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
@@ -152,11 +153,14 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def UpdateCollective(self, request: pb.UpdateCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective_id = only_id(request.collective.name, "collectives", "collective.name")
         collective = convert.collective_from_proto(collective_id, request.collective)
+        wanted = convert.collective_to_proto(collective)
         with self._database.transaction() as connection:
-            registry.require_collective(connection, collective_id)
+            look_alone(connection)
+            found = convert.collective_to_proto(registry.get_collective(connection, collective_id))
+            require_unchanged(found.name, request.collective.etag, found.etag, wanted.etag)
             if request.validate_only:
                 domains.require_free(connection, collective)
-                return convert.collective_to_proto(collective)
+                return wanted
             return self._put(connection, collective)
 
     def _put(self, connection: sa.Connection, collective: Collective) -> pb.Collective:
@@ -321,6 +325,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         require_cron(schedule.cron, schedule.time_zone)
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "schedule.name")
+            if schedule.etag:
+                log.lock_head(connection, pool)
+                found = convert.schedule_to_proto(pools.get_schedule(connection, pool))
+                wanted = convert.schedule_etag(schedule.cron, schedule.time_zone, paused=schedule.paused)
+                require_unchanged(found.name, schedule.etag, found.etag, wanted)
             if request.validate_only:
                 return schedule
             act = pools.schedule_act(connection, pool, schedule.cron, schedule.time_zone, paused=schedule.paused)
@@ -392,6 +401,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def UpdateControls(self, request: pb.UpdateControlsRequest, context: grpc.ServicerContext) -> pb.Controls:
         controls = convert.controls_from_proto(request.controls).require_sound()
         with self._database.transaction() as connection:
+            look_alone(connection)
+            found = convert.controls_etag(read_people(connection).controls)
+            require_unchanged("registry/controls", request.controls.etag, found, convert.controls_etag(controls))
             outcome = self._acts.perform(connection, REGISTRY, ControlsContent(controls=controls), actor())
         return told(outcome, convert.controls_to_proto, request.controls)
 

@@ -31,6 +31,7 @@ from services.api.convert.parties import (
     collective_to_proto,
     contact_from_proto,
     contact_to_proto,
+    controls_etag,
     controls_from_proto,
     controls_to_proto,
     person_to_proto,
@@ -67,6 +68,7 @@ from services.api.convert.pools import (
     policy_from_proto,
     policy_to_proto,
     pool_to_proto,
+    schedule_etag,
     schedule_to_proto,
 )
 from services.api.convert.rounds import (
@@ -101,6 +103,7 @@ __all__ = [
     "collective_to_proto",
     "contact_from_proto",
     "contact_to_proto",
+    "controls_etag",
     "controls_from_proto",
     "controls_to_proto",
     "details_from_proto",
@@ -145,6 +148,7 @@ __all__ = [
     "retraction_to_proto",
     "reversal_to_proto",
     "round_to_proto",
+    "schedule_etag",
     "schedule_to_proto",
     "split_to_proto",
     "status_of",

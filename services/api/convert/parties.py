@@ -17,6 +17,7 @@ from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
 from services.access.keys import ApiKey, Principal, is_issuer
 from services.api.convert.common import enum_name, timestamp
+from services.api.etags import etag_of
 from services.api.names import only_id
 
 
@@ -61,6 +62,13 @@ def collective_to_proto(collective: Collective) -> registry_pb2.Collective:
         status=registry_pb2.CollectiveStatus.Value(f"COLLECTIVE_STATUS_{collective.status.value}"),
         domains=collective.domains,
         create_time=timestamp(collective.created_at),
+        etag=etag_of(
+            collective.display_name,
+            collective.members,
+            collective.equity_ppm,
+            collective.status.value,
+            collective.domains,
+        ),
     )
 
 
@@ -163,4 +171,9 @@ def controls_to_proto(people: People) -> registry_pb2.Controls:
         founders=people.founders,
         keys_made_together=people.keys_made_together,
         recoveries=people.recoveries,
+        etag=controls_etag(people.controls),
     )
+
+
+def controls_etag(controls: Controls) -> str:
+    return etag_of(controls.model_dump())

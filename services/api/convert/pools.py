@@ -17,6 +17,7 @@ from payout.policy import Approval, CommonsRule, Periods, Policy, Rounding, Temp
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
+from services.api.etags import etag_of
 
 
 def pool_to_proto(
@@ -189,4 +190,9 @@ def schedule_to_proto(schedule: PoolSchedule) -> registry_pb2.Schedule:
         skip_reason=registry_pb2.SkipReason.Value(
             f"SKIP_REASON_{schedule.skipped_because.value if schedule.skipped_because else 'UNSPECIFIED'}"
         ),
+        etag=schedule_etag(schedule.cron, schedule.time_zone, paused=schedule.paused),
     )
+
+
+def schedule_etag(cron: str, time_zone: str, *, paused: bool) -> str:
+    return etag_of(cron, time_zone, paused)

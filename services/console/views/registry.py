@@ -63,6 +63,7 @@ def change_collective(visit: Visit) -> Response:
     try:
         changed = _collective(visit)
         changed.name = name
+        changed.etag = text_of(visit, "etag")
         answer = visit.call("RegistryService/UpdateCollective", pb.UpdateCollectiveRequest(collective=changed))
     except REFUSED as error:
         return collective(visit, problem=said(error, visit.request_id))
