@@ -29,9 +29,9 @@ from ledger.registry import Collective
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, read_people
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.registry import pool_ref
+from ledger.store.transactions import driver_connection
 from moiety import Client
 from moiety.keys import make_key
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED

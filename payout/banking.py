@@ -19,7 +19,7 @@ from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptE
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
 from ledger.store import desk, income, registry
-from ledger.store.database import read_time
+from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from payout.payments.bank_messages import (
     BankMessage,

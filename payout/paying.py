@@ -32,8 +32,9 @@ from ledger.payments import (
 from ledger.registry import CollectiveStatus
 from ledger.store import log, registry
 from ledger.store.acts import REGISTRY
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from payout.payments.credit_transfer import Payment, PaymentFile
 from payout.payments.details import AccountDetails

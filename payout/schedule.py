@@ -19,10 +19,11 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
 from ledger.store.faults import FAILED_READING
 from ledger.store.log import PoolRef, clock_ahead
+from ledger.store.transactions import read_time
 from payout.store import pools
 from payout.store.pools import PoolSchedule
 from payout.store.rounds import RoundRecord

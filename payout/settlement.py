@@ -26,8 +26,9 @@ from ledger.registry import require_text
 from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from ledger.store.bodies import Bodies
-from ledger.store.database import Database, computing, read_time
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.transactions import computing, read_time
 from ledger.store.turns import Turn
 from payout import review
 from payout.adjustments import recouped_by

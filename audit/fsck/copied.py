@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.pq import ExecStatus
 
-from ledger.store.database import driver_connection
+from ledger.store.transactions import driver_connection
 from ledger.usage.pages import EventIds
 
 

@@ -36,9 +36,9 @@ from ledger.registry import require_text
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection, read_time
 from ledger.store.log import PoolRef
 from ledger.store.rows import int8s, put_rows
+from ledger.store.transactions import driver_connection, read_time
 
 REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
 """The deployment's own log. It works like a pool's, under a name that no pool may have."""

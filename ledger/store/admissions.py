@@ -16,8 +16,8 @@ from ledger.errors import StateError
 from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_act
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.entries import AdmissionContent
 
 _IS_ADMITTED: Final = """

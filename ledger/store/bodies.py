@@ -21,8 +21,9 @@ from ledger.errors import NotFoundError
 from ledger.log.merkle import HASH_BYTES
 from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.database import Database, driver_connection
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 
 ELSEWHERE_BYTES: Final = 64 * 1024
 """A body of so many bytes or more goes elsewhere. For a smaller one the round trip costs more than its row."""

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Final
 
 from ledger.errors import QuotaError, StoreUnavailableError
-from ledger.store.database import work_of_call
+from ledger.store.calls import work_of_call
 from ledger.store.sleepers import Sleeper
 
 HEAVY_AT_ONCE: Final = 2

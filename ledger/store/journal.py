@@ -28,9 +28,9 @@ from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import Column, int4s, int8s, put_rows, texts
+from ledger.store.transactions import driver_connection
 
 M = TypeVar("M", PaymentContent, ReleaseContent, GrantContent)
 

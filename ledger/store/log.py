@@ -21,8 +21,8 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
-from ledger.store.database import clock_of, driver_connection, locking, read_time
 from ledger.store.rows import byteas, int2s, int8s, put_rows
+from ledger.store.transactions import clock_of, driver_connection, locking, read_time
 
 Check = Callable[[], None]
 """Returns if something may be appended, and raises if not."""

@@ -16,8 +16,8 @@ from ledger.errors import InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_act
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.entries import MethodContent
 from ledger.usage.methods import Method, method_of
 

@@ -18,8 +18,8 @@ from ledger.log.merkle import (
     inclusion_coordinates,
     perfect_subtrees,
 )
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 
 _HASHES: Final = """
     SELECT 0 AS level, leaf_index, hash

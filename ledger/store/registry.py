@@ -20,8 +20,9 @@ from ledger.store import domains, log, turns
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, Effect, append_act
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import Database, driver_connection
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.batch import Int64Array
 
 _REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency, t.pool.c.distribute)

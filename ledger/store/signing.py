@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.errors import StateError
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, log_name
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef, of_pools
+from ledger.store.transactions import driver_connection
 
 _DATABASE: Final = """
     SELECT extract(epoch FROM pg_postmaster_start_time())

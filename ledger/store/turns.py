@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
 from ledger.store import tables as t
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 
 
 class Turn(StrEnum):

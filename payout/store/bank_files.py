@@ -19,8 +19,8 @@ from ledger.store import journal, log
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act, begin
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from payout.payments.lines import BookedLine, lines_of_file
 from payout.store import bank_lines, pay_runs, reversals
 from payout.store import tables as t

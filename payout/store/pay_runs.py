@@ -21,8 +21,8 @@ from ledger.store import journal, log, registry
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act, begin
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from payout.payments.matching import AFTER, Sent, State
 from payout.store import payees
 from payout.store import tables as t

@@ -18,8 +18,8 @@ from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.admissions import insert_admissions
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
 from payout.rounds import Nothing

@@ -19,8 +19,8 @@ from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import PostingContent, RoundContent
 from payout.periods import Taken

@@ -17,9 +17,9 @@ from ledger.registry import NANO
 from ledger.store import journal, log, registry
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act
-from ledger.store.database import driver_connection
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import CONTENTS
 from payout.store import tables as t

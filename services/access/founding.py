@@ -19,7 +19,7 @@ from ledger.errors import InvalidInputError, StateError
 from ledger.store import log, turns
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, append_act, begin
-from ledger.store.database import read_time
+from ledger.store.transactions import read_time
 from moiety.keys import make_key
 from services.access.keys import ApiKey, Principal, Role, insert_key, parse_hash
 

@@ -25,8 +25,8 @@ from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
 from ledger.store import desk, registry
 from ledger.store.acts import REGISTRY, Proposal, look_alone, proposal_name
-from ledger.store.database import read_time
 from ledger.store.desk import KeptFile
+from ledger.store.transactions import read_time
 from moiety.v1 import payments_pb2 as pb
 from moiety.v1 import payments_pb2_grpc
 from payout.payments.bank_messages import read_message

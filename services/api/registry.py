@@ -30,9 +30,9 @@ from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require
 from ledger.store import domains, log, memberships, methods, notices, registry
 from ledger.store.acts import REGISTRY, look_alone, read_people
 from ledger.store.admissions import admitted_platforms
-from ledger.store.database import read_time
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
+from ledger.store.transactions import read_time
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from ledger.usage.methods import content_of

@@ -14,8 +14,8 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptEr
 from ledger.registry import require_range, require_resource_id
 from ledger.store import log, webhooks
 from ledger.store.acts import REGISTRY, Outcome, log_name, read_people
-from ledger.store.database import read_time
 from ledger.store.log import PoolRef
+from ledger.store.transactions import read_time
 from moiety.v1 import webhooks_pb2 as pb
 from moiety.v1 import webhooks_pb2_grpc
 from payout.entries import CONTENTS

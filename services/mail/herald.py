@@ -29,9 +29,10 @@ from ledger.payments import Booking, BookingKind
 from ledger.store import log, notices, registry
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, read_people
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.notices import Notice
+from ledger.store.transactions import read_time
 from payout.entries import CONTENTS, RoundContent
 from payout.objections import AnswerContent, ObjectionContent, review_ends
 from payout.schedule import next_fire_time

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 import structlog
 
 from ledger.store import notices
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.notices import DueNotice
+from ledger.store.transactions import read_time
 from services.mail.letters import LETTERS, Recipient, Sender, write
 from services.settings import Settings
 

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 import structlog
 
 from ledger.errors import BusyError, StateError
-from ledger.store.database import Database, set_defaults
+from ledger.store.connections import set_defaults
+from ledger.store.database import Database
 from ledger.store.faults import SERVICE_ROLE
 from services.schema import desk, distribution, privileges, registry_place
 

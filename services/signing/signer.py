@@ -43,9 +43,10 @@ from ledger.log.origins import log_origin
 from ledger.store import checkpoints, key_changes, log, proofs, signing, turns
 from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
+from ledger.store.transactions import read_time
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
 

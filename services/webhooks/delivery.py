@@ -26,9 +26,10 @@ from ledger.errors import InvalidInputError, LedgerError
 from ledger.log.leaves import EncodedLeaf, decode
 from ledger.store import log, registry, webhooks
 from ledger.store.acts import REGISTRY, is_suspended, log_name, read_people
-from ledger.store.database import Database, read_time
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.readers import Readers
+from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from ledger.store.webhooks import Attempt, Delivery
 from payout.entries import CONTENTS

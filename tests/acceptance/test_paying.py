@@ -20,7 +20,7 @@ from ledger.acts.entries import ControlsContent, PayeeContent
 from ledger.registry import Collective
 from ledger.store import log
 from ledger.store.acts import REGISTRY
-from ledger.store.database import read_time
+from ledger.store.transactions import read_time
 from ledger.store.vault import add_key
 from moiety import (
     AccountDetails,

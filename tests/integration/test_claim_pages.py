@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.store import registry
 from ledger.store import tables as t
-from ledger.store.database import driver_connection
+from ledger.store.transactions import driver_connection
 from ledger.store.usage import pages
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError

@@ -19,7 +19,7 @@ from audit.weighing import Weighing
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
 from ledger.store.acts import REGISTRY
-from ledger.store.database import Work, work_of_call
+from ledger.store.calls import Work, work_of_call
 from ledger.store.objects import open_bodies
 from ledger.store.registry import pool_ref
 from ledger.usage.entries import UsageContent

@@ -18,7 +18,7 @@ from audit.fsck import CheckReport, check_registry_log, read_registry
 from ledger.acts.controls import Controls
 from ledger.store import desk, webhooks
 from ledger.store.bodies import Bodies
-from ledger.store.database import read_time
+from ledger.store.transactions import read_time
 from ledger.store.vault import add_key
 from moiety import (
     AlreadyExistsError,

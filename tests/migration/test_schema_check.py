@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from ledger.errors import StateError, StoreUnfitError
 from ledger.store import desk
-from ledger.store.database import Database, as_driver_url
+from ledger.store.connections import as_driver_url
+from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services import schema
 from services.cli.app import main
@@ -267,15 +268,15 @@ def test_a_server_does_not_start_where_its_role_was_not_taken(
     database_url: str, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that drops options: the login, which may do more, would stay."""
-    monkeypatch.setattr("ledger.store.database._engine", _without_role)
+    monkeypatch.setattr("ledger.store.database.open_engine", _without_role)
     assert start(database_url, clock).kind == "ROLE_NOT_TAKEN"
 
 
 def _without_role(
-    url: str, connections: int, _role: str | None, *, pooler: bool, observer: object, **options: Any
+    url: str, connections: int, _role: str | None, *, pooler: bool, cursors: object, **options: Any
 ) -> sa.Engine:
     assert not pooler
-    assert observer is None
+    assert cursors is None
     return sa.create_engine(as_driver_url(url), pool_size=connections, **options)
 
 

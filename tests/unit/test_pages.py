@@ -101,6 +101,22 @@ def test_the_pages_name_targets_that_make_has() -> None:
         assert {word for words in named for word in words.split()} <= targets, page
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_that_a_page_names_is_there(page: str) -> None:
+    assert lost_modules(ROOT / page, (ROOT / page).read_text()) == []
+
+
+def lost_modules(page: Path, text: str) -> list[str]:
+    """The modules in code that are neither beside the page nor where the repository has them."""
+    named = re.findall(r"`([\w/]+/\w+\.py)`", _FENCE.sub("", text))
+    return [path for path in named if not ((page.parent / path).exists() or (ROOT / path).exists())]
+
+
+def test_lost_modules_are_found() -> None:
+    text = "`store/log.py`, `ledger/store/log.py`, `store/none.py` and `ledger/none.py`"
+    assert lost_modules(ROOT / "ledger" / "README.md", text) == ["store/none.py", "ledger/none.py"]
+
+
 ENTRY_FILES_MAX: Final = 8
 
 

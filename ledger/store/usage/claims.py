@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import uuids
+from ledger.store.transactions import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import Cut, EventIds, order_of
 

@@ -24,9 +24,10 @@ from ledger.store import admissions, log, methods, registry
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
-from ledger.store.database import Database, driver_connection, pipelined_to_commit
+from ledger.store.database import Database
 from ledger.store.gates import Gate
 from ledger.store.groups import Groups
+from ledger.store.transactions import driver_connection, pipelined_to_commit
 from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims

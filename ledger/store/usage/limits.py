@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql as pg
 
 from ledger.store import registry
 from ledger.store import tables as t
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.transactions import driver_connection
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
 # Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.

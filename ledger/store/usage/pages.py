@@ -18,9 +18,9 @@ import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
+from ledger.store.transactions import driver_connection
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.usage.batch import BoolArray
 from ledger.usage.pages import EventIds, Page, are_distinct, ascending, cut, earliest_lows, known_among, unpacked

@@ -17,8 +17,8 @@ from ledger.log.leaves import decode
 from ledger.store import log, registry, turns
 from ledger.store import tables as t
 from ledger.store.admissions import require_admitted
-from ledger.store.database import computing
 from ledger.store.log import PoolRef
+from ledger.store.transactions import computing
 from ledger.store.turns import Turn
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import NewWeights, RecordedBatch

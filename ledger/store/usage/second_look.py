@@ -19,9 +19,9 @@ import numpy.typing as npt
 import psycopg
 import sqlalchemy as sa
 
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.rows import Value
+from ledger.store.transactions import driver_connection
 from ledger.store.usage.claims import EventsKnownError
 from ledger.store.usage.pages import OVERLAPS_MAX, Looked, array_of, rows_among, span_of
 from ledger.usage.pages import EventIds, Page, known_among, unpacked

@@ -195,8 +195,8 @@ def retain(output: Output) -> None:
 
     Run it as the schema's owner, for example every night, while the service runs. Safe to repeat.
     """
-    from ledger.store.database import read_time
     from ledger.store.desk import delete_expired
+    from ledger.store.transactions import read_time
 
     with _desk() as database, database.transaction() as connection:
         deleted = delete_expired(connection, read_time(connection))

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from ledger.errors import QuotaError, StoreUnavailableError
-from ledger.store.database import Work, work_of_call
+from ledger.store.calls import Work, work_of_call
 from ledger.store.gates import Gate
 from tests.support.books import wait_until
 
