@@ -29,10 +29,8 @@ from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, parse_account_name, place_in
 from services.api.outcomes import M, told
 from services.api.pages import page_of
-from services.api.registry import pool_of
+from services.api.resources import MAX_LEAF, pool_of
 from services.parts import Parts
-
-MAX_LEAF: Final = 2**62
 
 
 class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
@@ -75,7 +73,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def ListTransfers(
         self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
     ) -> pb.ListTransfersResponse:
-        start = require_range(request.start, "start", 0, 2**62)
+        start = require_range(request.start, "start", 0, MAX_LEAF)
         if start and request.newest_first:
             raise InvalidInputError.of("start", "cannot be used with newest_first")
         # After the last transfer of the leaf before, whichever it is; or before all that there will be.

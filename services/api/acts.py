@@ -12,7 +12,7 @@ from services.access.permissions import actor
 from services.api import convert
 from services.api.names import page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import log_of, proposal_in
+from services.api.resources import log_of, proposal_in
 from services.parts import Parts
 
 

@@ -27,8 +27,7 @@ from services.api.checkpoints import CheckpointMethods
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.pages import PAGE_BYTES
-from services.api.registry import log_of
-from services.api.rounds import round_of
+from services.api.resources import MAX_LEAF, log_of, round_of
 from services.api.watches import Watch, Watches
 from services.parts import Parts
 from services.replaying.process import Source
@@ -64,7 +63,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         return pb.LogHead(size=head.size, root=head.root())
 
     def ListLeaves(self, request: pb.ListLeavesRequest, context: grpc.ServicerContext) -> pb.ListLeavesResponse:
-        first = require_range(request.start, "start", 0, 2**62)
+        first = require_range(request.start, "start", 0, MAX_LEAF)
         limit, (start,) = page_limit(request.page_size), place_in(request.page_token, first)
         page: list[pb.Leaf] = []
         page_bytes = 0
@@ -81,7 +80,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         return pb.ListLeavesResponse(leaves=page, next_page_token=page_token(page[-1].index + 1) if more else "")
 
     def WatchLeaves(self, request: pb.WatchLeavesRequest, context: grpc.ServicerContext) -> Iterator[Any]:
-        start = require_range(request.start, "start", 0, 2**62)
+        start = require_range(request.start, "start", 0, MAX_LEAF)
         with self._database.transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
             if pool == REGISTRY and caller().role not in (Role.OPERATOR, Role.AUDITOR):

@@ -23,7 +23,7 @@ from moiety.v1 import audit_pb2 as pb
 from services.api import convert
 from services.api.names import page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import log_of
+from services.api.resources import log_of
 
 MAX_LOG_SIZE: Final = 2**62
 

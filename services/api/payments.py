@@ -42,7 +42,7 @@ from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
-from services.api.registry import pool_of, proposal_in
+from services.api.resources import pool_of, proposal_in
 from services.parts import Parts
 
 SALT_BYTES: Final = 32

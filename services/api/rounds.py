@@ -23,7 +23,6 @@ from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import PUBLIC_PAYEES_MIN, FairnessReport, fairness_report, in_percents
 from payout.objections import Answer
-from payout.settlement import require_round_number
 from payout.splits import MAX_LINES, MAX_RULE, SplitContent
 from payout.statement import page_of_lines, parse_statement
 from payout.store import objections, pools, rounds
@@ -37,7 +36,7 @@ from services.api.chunks import chunks
 from services.api.convert.common import enum_name
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import pool_of, proposal_in
+from services.api.resources import pool_of, proposal_in, round_of
 from services.api.statement_files import StatementFiles
 from services.parts import Parts
 
@@ -46,12 +45,6 @@ MAX_KEPT_REPORTS: Final = 100
 
 MAX_NUMBER: Final = 2**31
 """Beyond the number of any round."""
-
-
-def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:
-    """Returns the pool and the number in a round's name."""
-    pool_id, number = ids_in(name, "pools/*/rounds/*", field)
-    return pool_of(connection, f"pools/{pool_id}", field), require_round_number(number, field)
 
 
 def _table(

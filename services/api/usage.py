@@ -41,7 +41,7 @@ from services.api.names import batch_name, only_id, page_limit, parse_batch_name
 from services.api.pages import page_of
 from services.api.queues import FairThreads
 from services.api.refusals import Refusals, refusal_to_proto
-from services.api.registry import pool_of
+from services.api.resources import pool_of
 from services.api.streams import OpenStream, StreamShedError
 from services.api.submissions import Submissions, identity_of
 from services.api.usage_events import MAX_ROW_EVENTS, event_at, parse_event_id

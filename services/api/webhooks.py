@@ -26,7 +26,7 @@ from services.api import convert
 from services.api.names import only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
-from services.api.registry import log_of
+from services.api.resources import log_of
 from services.parts import Parts
 from services.webhooks.addresses import Reach
 from services.webhooks.signing import make_secret, require_secret

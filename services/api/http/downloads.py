@@ -41,7 +41,7 @@ from services.api.http.carried import Carrier, unless_gone
 from services.api.http.connect import answer_error
 from services.api.http.exchange import Exchange, GoneError
 from services.api.http.inside import Inside
-from services.api.registry import log_of
+from services.api.resources import log_of
 from services.exports.books.beancount import Beancount
 from services.exports.books.books import Dialect, export_books
 from services.exports.books.hledger import Hledger
