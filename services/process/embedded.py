@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from ledger.errors import InvalidInputError
 from ledger.store.durable import sync_folder
@@ -81,6 +83,19 @@ def embedded_postgres_ahead(data_folder: Path) -> Iterator[Callable[[], str]]:
     with ExitStack() as stack, ThreadPoolExecutor(1) as starting:
         url = starting.submit(stack.enter_context, embedded_postgres(data_folder))
         yield url.result
+
+
+def is_running(url: str) -> bool:
+    """Whether the embedded Postgres at a URL is there. One that is busy, starts or stops is, whatever it answers."""
+    path = str(Path(str(conninfo_to_dict(url)["host"])) / _SOCKET)
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _programs() -> tuple[int, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 
 from ledger.errors import InvalidInputError
+from services.cli.base.exits import Exit
 from services.process.embedded import default_data_folder, embedded_postgres
 
 pytestmark = pytest.mark.surface
@@ -70,6 +72,22 @@ def test_what_a_killed_process_left_running_is_taken_over(folder: Path) -> None:
         assert url == killed.stdout.strip()
         assert _socket_folder(url).exists()
     assert not (data / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_service_ends_with_its_postgres_and_starts_again(folder: Path) -> None:
+    environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0"}
+    command = [sys.executable, "-m", "services.cli", "up", "--data", str(folder)]
+    for ended in ("killed", "stopped by somebody else"):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as up:
+            assert up.stdout
+            first = "".join(iter(up.stdout.readline, "Press Ctrl-C to stop.\n"))
+            assert ("Founded by" in first) == (ended == "killed")
+            postgres = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+            os.kill(postgres, signal.SIGKILL if ended == "killed" else signal.SIGINT)
+            _, said = up.communicate(timeout=120)
+            assert (up.returncode, "it ended; start again" in said) == (Exit.SERVICE_AWAY, True), said
 
 
 @as_root

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from ledger.errors import StoreUnavailableError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
+
+_LOOK_SECONDS: Final = 1.0
 
 
 @local_command
@@ -74,7 +77,7 @@ def up(
             *_founded(keys),
             "Press Ctrl-C to stop.",
         )
-        _wait(stopped)
+        _wait_on_postgres(stopped, url())
 
 
 def _founded(keys: dict[str, str]) -> list[str]:
@@ -122,6 +125,21 @@ def _wait(stopped: Event) -> None:
 
     collect_less_often()
     stopped.wait()
+
+
+def _wait_on_postgres(stopped: Event, url: str) -> None:
+    """Wait until the process is to stop. Without its Postgres it ends too, for whoever started it to start both again.
+
+    Raises:
+        StoreUnavailableError: somebody else ended Postgres.
+    """
+    from services.process.embedded import is_running
+    from services.process.memory import collect_less_often
+
+    collect_less_often()
+    while not stopped.wait(_LOOK_SECONDS):
+        if not is_running(url):
+            raise StoreUnavailableError("Postgres", "it ended; start again, and nothing that was acknowledged is lost")
 
 
 @local_command
