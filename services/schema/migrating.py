@@ -29,6 +29,14 @@ _MIGRATION_LOCK: Final = 0x4D6F6966
 """Concurrent migrations take turns. An advisory lock is enough here: migrations connect to one node only."""
 
 
+_UNHURRIED: Final = """
+    SET LOCAL statement_timeout = 0;
+    SET LOCAL lock_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0;
+"""
+"""What limits others on this Postgres would end a migration in the middle of its turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upgraded:
     """What an upgrade changed.
@@ -208,6 +216,7 @@ def _alone(url: str) -> Iterator[sa.Connection]:
     database = Database(url, connections=2, role=None)
     try:
         with database.transaction() as connection, refusals_told():
+            connection.exec_driver_sql(_UNHURRIED)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             _require_known(connection)
             yield connection

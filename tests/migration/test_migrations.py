@@ -7,6 +7,7 @@ import hmac
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ from services.schema import (
     pending_revisions,
     upgrade,
 )
+from services.schema.migrating import _MIGRATION_LOCK
 from services.settings import load_settings
 from tests.support.deployment import Deployment, SteppedClock, as_owner, found_for_tests
 from tests.support.scene import POOL, event, open_scene
@@ -135,6 +137,20 @@ def test_two_processes_that_upgrade_at_once_take_turns(blank: str) -> None:
     with as_owner(blank) as connection:
         assert differences(connection) == []
         assert pending_revisions(connection) == []
+
+
+def test_limits_that_the_database_has_for_others_do_not_end_a_migration(blank: str) -> None:
+    with as_owner(blank) as connection:
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"ALTER DATABASE {connection.engine.url.database} SET {name} = '200ms'")
+    with ThreadPoolExecutor(1) as other:
+        with as_owner(blank) as connection:
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            upgrading = other.submit(upgrade, blank)
+            with pytest.raises(TimeoutError):
+                upgrading.result(timeout=1)
+        assert upgrading.result(timeout=120).revisions == MIGRATIONS
 
 
 def test_a_service_does_not_start_on_a_schema_that_is_behind(blank: str, clock: SteppedClock) -> None:
