@@ -30,7 +30,7 @@ from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.log import PoolRef
-from ledger.store.registry import pool_ref
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
 from moiety import Client
 from moiety.keys import make_key

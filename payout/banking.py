@@ -18,7 +18,9 @@ from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, StateError
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
-from ledger.store import desk, income, registry
+from ledger.store import desk, income
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from payout.payments.bank_messages import (
@@ -208,7 +210,7 @@ class Banking:
     def _add_payers(self, connection: sa.Connection, account: BankAccount, statement: Statement, books: Books) -> None:
         """Look up the reports and the earlier lines that lines of a statement name."""
         references = sorted({each for line in statement.lines for each in references_of(line)})
-        pools = [registry.pool_ref(connection, pool) for pool in account.content.pools]
+        pools = [pool_ref(connection, pool) for pool in account.content.pools]
         books.debts = {
             reference: Debt(pool.name, found.platform, found.left_minor)
             for pool in pools
@@ -248,7 +250,7 @@ class Banking:
             if part.pool not in account.content.pools:
                 raise InvalidInputError.of("parts", f"name pools/{part.pool}, whose money the account does not hold")
             if part.platform:
-                registry.platform_number(connection, part.platform)
+                platform_number(connection, part.platform)
         total = sum(part.amount_minor for part in parts)
         if total != line.amount_minor:
             raise InvalidInputError.of("parts", f"must sum to {line.amount_minor:,} minor units, got {total:,}")
@@ -348,7 +350,7 @@ class Banking:
 
     def _require_no_round(self, connection: sa.Connection, pool: str) -> None:
         """Money that was booked may be in the pot of a round that is not posted yet."""
-        open_round = rounds.open_round(connection, registry.pool_ref(connection, pool))
+        open_round = rounds.open_round(connection, pool_ref(connection, pool))
         if open_round is not None:
             detail = f"round {open_round.content.number} may have reserved this money; wait until it is decided"
             raise StateError(f"pools/{pool}", "MONEY_RESERVED", detail)

@@ -30,10 +30,12 @@ from ledger.payments import (
     render,
 )
 from ledger.registry import CollectiveStatus
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store.acts import REGISTRY
+from ledger.store.collectives import list_collectives
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from payout.payments.credit_transfer import Payment, PaymentFile
@@ -102,7 +104,7 @@ class Paying:
         account, now = bank_accounts.get_bank_account(connection, bank_account), read_time(connection)
         if not now.date() <= day <= now.date() + timedelta(days=MAX_DAYS_AHEAD):
             raise InvalidInputError.of("day", f"must be today or within {MAX_DAYS_AHEAD} days, got {day}")
-        pools = [registry.pool_ref(connection, pool) for pool in account.content.pools]
+        pools = [pool_ref(connection, pool) for pool in account.content.pools]
         plan = self._planned(connection, name, account, pay_runs.owed_in(connection, pools), now)
         if not plan.payments:
             reasons = sorted({each.why for each in plan.not_paid})
@@ -126,7 +128,7 @@ class Paying:
     ) -> Plan:
         latest = {payee.collective: payee for payee in payees.list_payees(connection) if payee.collective in owed}
         details = payees.read_details(connection, self._vault, [payee.details_hash for payee in latest.values()])
-        collectives = registry.list_collectives(connection)
+        collectives = list_collectives(connection)
         suspended = {each.name for each in collectives if each.status is CollectiveStatus.SUSPENDED}
         payments: list[PlannedPayment] = []
         not_paid: list[NotPaid] = []
@@ -200,7 +202,7 @@ class Paying:
         account = next((each for each in accounts if pool.name in each.content.pools), None)
         if account is None:
             return [Unpaid(each, "HELD" if each.is_held else "NO_BANK_ACCOUNT") for each in found]
-        pools = [registry.pool_ref(connection, name) for name in account.content.pools]
+        pools = [pool_ref(connection, name) for name in account.content.pools]
         owed = pay_runs.owed_in(connection, pools)
         plan = self._planned(connection, pool.name, account, owed, read_time(connection))
         why = {each.collective: each.why for each in plan.not_paid}
@@ -229,7 +231,7 @@ class Paying:
         """
         with self._database.transaction() as connection:
             account = bank_accounts.get_bank_account(connection, bank_account)
-            pools = [registry.pool_ref(connection, name) for name in account.content.pools]
+            pools = [pool_ref(connection, name) for name in account.content.pools]
             done = {pool: bank_files.last_booked(connection, pool) for pool in pools}
             first = min(done.values(), default=-1)
             runs = pay_runs.list_leaves(connection, bank_account=bank_account, after=first)

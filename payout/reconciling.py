@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
-from ledger.store import income, registry
+from ledger.store import income
+from ledger.store.pools import pool_ref
 from payout.banking import BESIDE, MAX_NOTIFICATIONS
 from payout.payments.bank_messages import Message
 from payout.payments.lines import BookedLine
@@ -67,7 +68,7 @@ def reconcile(connection: sa.Connection, bank_account: str) -> Reconciliation:
         NotFoundError: there is no such account.
     """
     account = bank_accounts.get_bank_account(connection, bank_account)
-    pools = [registry.pool_ref(connection, name) for name in account.content.pools]
+    pools = [pool_ref(connection, name) for name in account.content.pools]
     positions, stated = list[Position](), list[Sequence[Booking]]()
     for statement in bank_files.list_files(connection, bank_account=bank_account, statements=True):
         places = [(pool, bank_files.booked_at(connection, pool, statement.index)) for pool in pools]
@@ -131,6 +132,6 @@ def _debts(connection: sa.Connection, bank_account: str, references: Iterable[st
     account = bank_accounts.get_bank_account(connection, bank_account)
     return {
         reference: Debt(pool.name, report.platform, report.left_minor)
-        for pool in (registry.pool_ref(connection, name) for name in account.content.pools)
+        for pool in (pool_ref(connection, name) for name in account.content.pools)
         for reference, report in income.reports_of_references(connection, pool, named).items()
     }

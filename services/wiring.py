@@ -9,6 +9,7 @@ from typing import Final
 from ledger.errors import InvalidInputError
 from ledger.store.acts import Acts
 from ledger.store.admissions import ADMIT_PLATFORM
+from ledger.store.collectives import PUT_COLLECTIVE
 from ledger.store.database import Database
 from ledger.store.gates import Gate
 from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
@@ -18,8 +19,8 @@ from ledger.store.methods import DECLARE_METHOD
 from ledger.store.notices import PUT_CONTACT
 from ledger.store.objects import open_bodies
 from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
+from ledger.store.platforms import REGISTER_PLATFORM
 from ledger.store.readers import Readers
-from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
 from ledger.store.vault import Vault, read_vault

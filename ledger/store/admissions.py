@@ -13,10 +13,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.errors import StateError
-from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_act
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_names, platform_number
 from ledger.store.transactions import driver_connection
 from ledger.usage.entries import AdmissionContent
 
@@ -79,7 +79,7 @@ def admitted_platforms(connection: sa.Connection, pool: PoolRef, size: int | Non
         query = query.where(t.admission.c.leaf_index < size)
     latest = {row.platform_id: row.admitted for row in connection.execute(query.order_by(t.admission.c.leaf_index))}
     numbers = [number for number, admitted in latest.items() if admitted]
-    return sorted(registry.platform_names(connection, numbers).values())
+    return sorted(platform_names(connection, numbers).values())
 
 
 def insert_admissions(connection: sa.Connection, pool: PoolRef, leaf_index: int, platforms: Iterable[str]) -> None:
@@ -93,7 +93,7 @@ def insert_admissions(connection: sa.Connection, pool: PoolRef, leaf_index: int,
 
 
 def _insert(connection: sa.Connection, pool: PoolRef, leaf_index: int, platform: str, *, admitted: bool) -> None:
-    number = registry.platform_number(connection, platform)
+    number = platform_number(connection, platform)
     row = {"pool_id": pool.pool_id, "platform_id": number, "leaf_index": leaf_index, "admitted": admitted}
     connection.execute(sa.insert(t.admission).values(row))
 
@@ -105,12 +105,12 @@ def _admit(connection: sa.Connection, pool: PoolRef, content: AdmissionContent, 
 
 
 def _standing_admission(connection: sa.Connection, pool: PoolRef, content: AdmissionContent) -> AdmissionContent | None:
-    number = registry.platform_number(connection, content.platform)
+    number = platform_number(connection, content.platform)
     return content if is_admitted(connection, pool, number) == content.admitted else None
 
 
 def _admission_version(connection: sa.Connection, pool: PoolRef, content: AdmissionContent) -> dict[str, str]:
-    number = registry.platform_number(connection, content.platform)
+    number = platform_number(connection, content.platform)
     about = (t.admission.c.pool_id == pool.pool_id) & (t.admission.c.platform_id == number)
     latest = connection.execute(sa.select(sa.func.max(t.admission.c.leaf_index)).where(about)).scalar()
     return {f"platforms/{content.platform}": str(latest)}

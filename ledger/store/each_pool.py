@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 import sqlalchemy as sa
 
 from ledger.errors import StoreUnavailableError
-from ledger.store import registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_refs
 
 T = TypeVar("T")
 
@@ -34,13 +34,13 @@ def ask_each(database: Database, ask: Ask[T]) -> Answers[T]:
         StoreUnavailableError: the database itself, or its registry, cannot be reached.
     """
     with database.reading() as connection:
-        pools = registry.pool_refs(connection)
+        pools = pool_refs(connection)
     try:
         with database.reading() as connection:
             return Answers(ask(connection, pools))
     except StoreUnavailableError:
         with database.reading() as connection:
-            registry.pool_refs(connection)
+            pool_refs(connection)
     answers: Answers[T] = Answers([])
     for pool in pools:
         try:

@@ -14,12 +14,13 @@ from ledger.income import Distribute, MatchContent, ReceiptContent, ReportConten
 from ledger.journal import credit_account, due_account, platform_account
 from ledger.log.leaves import Content, Leaf, decode
 from ledger.money import MAX_AMOUNT_MINOR
-from ledger.store import journal, log, registry
+from ledger.store import journal, log
 from ledger.store import tables as t
 from ledger.store.acts import Effect
 from ledger.store.admissions import require_admitted
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
 
 C = TypeVar("C", bound=Content)
 
@@ -59,7 +60,7 @@ def record_report(
         InvalidInputError: more than MAX_OPEN_MINOR of the platform would be open.
         StateError: the platform is not admitted to the pool.
     """
-    platform_id = registry.platform_number(connection, content.platform)
+    platform_id = platform_number(connection, content.platform)
     key = (t.report.c.platform_id == platform_id) & (t.report.c.request_id == content.request_id)
     now = log.lock_head(connection, pool)
     if recorded := journal.recorded(connection, pool, t.report, key, ReportContent):
@@ -107,7 +108,7 @@ def list_reports(
     query = _with_reversals(pool, t.report, t.report.c.leaf_index).where(t.report.c.leaf_index > after)
     query = query.order_by(t.report.c.leaf_index).limit(limit)
     if platform is not None:
-        query = query.where(t.report.c.platform_id == registry.platform_number(connection, platform))
+        query = query.where(t.report.c.platform_id == platform_number(connection, platform))
     return [_report(row) for row in connection.execute(query)]
 
 
@@ -117,7 +118,7 @@ def list_receipts(
     """Returns receipts in log order, after the leaf `after`; of one platform, matched ones included, or of all."""
     query = _receipts(pool).where(t.receipt.c.leaf_index > after).order_by(t.receipt.c.leaf_index).limit(limit)
     if platform is not None:
-        number = registry.platform_number(connection, platform)
+        number = platform_number(connection, platform)
         query = query.where(sa.func.coalesce(t.match.c.platform_id, t.receipt.c.platform_id) == number)
     return [_receipt(row) for row in connection.execute(query)]
 
@@ -129,7 +130,7 @@ def list_reversals(
     query = journal.leaves_of(pool, t.reversal).where(t.reversal.c.leaf_index > after)
     query = query.order_by(t.reversal.c.leaf_index).limit(limit)
     if platform is not None:
-        query = query.where(t.reversal.c.platform_id == registry.platform_number(connection, platform))
+        query = query.where(t.reversal.c.platform_id == platform_number(connection, platform))
     return [journal.recorded_leaf(row, ReversalContent) for row in connection.execute(query)]
 
 
@@ -153,7 +154,7 @@ def report_leaf(connection: sa.Connection, pool: PoolRef, platform: str, request
     Raises:
         NotFoundError: the platform has no report with this request id.
     """
-    number = registry.platform_number(connection, platform)
+    number = platform_number(connection, platform)
     query = sa.select(t.report.c.leaf_index).where(
         t.report.c.pool_id == pool.pool_id, t.report.c.platform_id == number, t.report.c.request_id == request_id
     )
@@ -202,7 +203,7 @@ def platform_of_reference(connection: sa.Connection, pool: PoolRef, payment_refe
 
 def _record_receipt(connection: sa.Connection, pool: PoolRef, content: ReceiptContent, now: datetime) -> Income:
     require_received(pool)
-    number = registry.platform_number(connection, content.platform) if content.platform else None
+    number = platform_number(connection, content.platform) if content.platform else None
     moved = journal.append_movement(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "leaf_index": moved.leaf.index, "platform_id": number}
     connection.execute(sa.insert(t.receipt).values(row))
@@ -222,7 +223,7 @@ def _record_match(connection: sa.Connection, pool: PoolRef, content: MatchConten
     if content.amount_minor != found.left_minor or not found.left_minor:
         name = f"pools/{pool.name}/receipts/{found.content.request_id}"
         raise StateError(name, "AMOUNT_CHANGED", f"has {found.left_minor:,} minor units left")
-    number = registry.platform_number(connection, content.platform)
+    number = platform_number(connection, content.platform)
     moved = journal.append_movement(connection, pool, content, now)
     row = {
         "pool_id": pool.pool_id,

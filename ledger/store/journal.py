@@ -24,9 +24,10 @@ from ledger.income import MatchContent, ReceiptContent, ReversalContent
 from ledger.journal import COLLECTIVE_KINDS, Purpose, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, Leaf, T, decode
 from ledger.money import MAX_BALANCE_MINOR
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.acts import Effect
+from ledger.store.collectives import require_collective
 from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
 from ledger.store.rows import Column, int4s, int8s, put_rows, texts
@@ -299,7 +300,7 @@ def append_movement(connection: sa.Connection, pool: PoolRef, content: Movement,
 def _record_movement(
     connection: sa.Connection, pool: PoolRef, content: CollectiveMovement, now: datetime
 ) -> RecordedLeaf:
-    registry.require_collective(connection, content.collective)
+    require_collective(connection, content.collective)
     return append_movement(connection, pool, content, now)
 
 

@@ -15,7 +15,7 @@ from ledger.registry import require_resource_id
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_act
 from ledger.store.log import PoolRef
-from ledger.store.registry import collective_numbers
+from ledger.store.numbers import collective_numbers
 from ledger.usage.entries import MembershipContent
 from ledger.usage.format import MAX_VIOLATIONS
 from ledger.usage.membership import MAX_MEMBERSHIP_BYTES, parse_membership

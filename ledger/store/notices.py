@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import COLLECTIVES, ContactContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
-from ledger.store import registry
 from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.collectives import require_collective
 from ledger.store.desk import contact, mail_cursor, notice
 from ledger.store.log import PoolRef
 from ledger.store.pace import Pace
@@ -109,7 +109,7 @@ def propose_contact(connection: sa.Connection, principal: str, wanted: Contact, 
 def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactContent, now: datetime) -> KeptContact:
     name = content.principal
     if name.startswith(COLLECTIVES):
-        registry.require_collective(connection, name.removeprefix(COLLECTIVES))
+        require_collective(connection, name.removeprefix(COLLECTIVES))
     elif name not in read_people(connection).persons:
         raise NotFoundError(name)
     theirs = contact.c.principal == name

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from ledger.errors import BusyError, InvalidInputError, NotFoundError, StateError, StoreUnavailableError
 from ledger.registry import require_resource_id
-from ledger.store import log, proofs, registry
+from ledger.store import log, proofs
 from ledger.store.acts import REGISTRY, log_name
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 
 logger: Final = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _logs(connection: sa.Connection, name: str) -> list[PoolRef]:
     if collection != "pools":
         return [REGISTRY]
     try:
-        return [REGISTRY, registry.pool_ref(connection, require_resource_id(rest.partition("/")[0], "pool"))]
+        return [REGISTRY, pool_ref(connection, require_resource_id(rest.partition("/")[0], "pool"))]
     except (InvalidInputError, NotFoundError):
         return []
 

@@ -18,13 +18,15 @@ from ledger.acts.entries import COLLECTIVES, PLATFORMS, WebhookContent, WebhookS
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
-from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, Effect, append_act, read_people
+from ledger.store.collectives import require_collective
 from ledger.store.desk import webhook_delivery as delivery_table
 from ledger.store.desk import webhook_details as details_table
 from ledger.store.log import PoolRef
 from ledger.store.pace import Pace
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from ledger.store.vault import Vault
 
 MAX_OF_OWNER: Final = 20
@@ -123,7 +125,7 @@ def _put(connection: sa.Connection, pool: PoolRef, content: WebhookContent, now:
     if before is None:
         _require_owner(connection, content)
         if content.log != REGISTRY.name:
-            registry.pool_ref(connection, content.log.removeprefix("pools/"))
+            pool_ref(connection, content.log.removeprefix("pools/"))
         elif content.owner.startswith((COLLECTIVES, PLATFORMS)):
             raise StateError(content.owner, "NOT_THEIR_LOG", "does not see the registry's log")
         _require_room(connection, content.owner)
@@ -191,9 +193,9 @@ def _require_pace(connection: sa.Connection, before: Webhook | None, after: Webh
 def _require_owner(connection: sa.Connection, content: WebhookContent) -> None:
     owner = content.owner
     if owner.startswith(PLATFORMS):
-        registry.platform_number(connection, owner.removeprefix(PLATFORMS))
+        platform_number(connection, owner.removeprefix(PLATFORMS))
     elif owner.startswith(COLLECTIVES):
-        registry.require_collective(connection, owner.removeprefix(COLLECTIVES))
+        require_collective(connection, owner.removeprefix(COLLECTIVES))
     elif owner not in read_people(connection).persons:
         raise NotFoundError(owner)
 

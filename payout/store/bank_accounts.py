@@ -12,10 +12,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from ledger.acts.entries import BankAccountContent
 from ledger.errors import InvalidInputError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
-from ledger.store import income, registry
+from ledger.store import income
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from payout.store import tables as t
 
 
@@ -43,7 +44,7 @@ class BankAccount:
 
 def _put(connection: sa.Connection, pool: PoolRef, content: BankAccountContent, now: datetime) -> BankAccount:
     for name in content.pools:
-        found = registry.pool_ref(connection, name)
+        found = pool_ref(connection, name)
         income.require_received(found)
         if found.currency != content.currency:
             detail = f"is in {found.currency}, and the account is in {content.currency}"

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from ledger.income import ReportContent, WaiverContent
 from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import decode
-from ledger.store import journal, registry
+from ledger.store import journal
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act
 from ledger.store.admissions import admitted_platforms, require_admitted
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_names, platform_number
 from payout.periods import Books, Reported
 from payout.store import tables as t
 
@@ -66,12 +67,12 @@ def _waivers(connection: sa.Connection, pool: PoolRef, size: int) -> list[tuple[
         t.waiver.c.pool_id == pool.pool_id, t.waiver.c.leaf_index < size
     )
     rows = connection.execute(query).all()
-    names = registry.platform_names(connection, sorted({row.platform_id for row in rows}))
+    names = platform_names(connection, sorted({row.platform_id for row in rows}))
     return [(row.period, names[row.platform_id]) for row in rows]
 
 
 def _waive(connection: sa.Connection, pool: PoolRef, content: WaiverContent, now: datetime) -> WaiverContent:
-    number = registry.platform_number(connection, content.platform)
+    number = platform_number(connection, content.platform)
     require_admitted(connection, pool, content.platform, number)
     leaf_index = append_act(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "period": content.period, "platform_id": number, "leaf_index": leaf_index}
@@ -80,7 +81,7 @@ def _waive(connection: sa.Connection, pool: PoolRef, content: WaiverContent, now
 
 
 def _standing_waiver(connection: sa.Connection, pool: PoolRef, content: WaiverContent) -> WaiverContent | None:
-    number = registry.platform_number(connection, content.platform)
+    number = platform_number(connection, content.platform)
     found = sa.exists().where(
         t.waiver.c.pool_id == pool.pool_id,
         t.waiver.c.period == content.period,

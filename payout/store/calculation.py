@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.income import Period
 from ledger.journal import REVENUE
-from ledger.store import journal, log, methods, proofs, registry
+from ledger.store import journal, log, methods, proofs
 from ledger.store.acts import REGISTRY
+from ledger.store.collectives import collectives_changed_since, get_collective, paid_collectives
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
 from payout.calculation import (
@@ -120,9 +121,9 @@ def read_registry(connection: sa.Connection) -> RegistrySnapshot:
     """
     for _ in range(_ATTEMPTS):
         head = log.read_head(connection, REGISTRY)
-        collectives = registry.paid_collectives(connection)
+        collectives = paid_collectives(connection)
         # Each query sees what was committed when it began: what came between the two names a leaf beyond the head.
-        if not registry.changed_since(connection, head.size):
+        if not collectives_changed_since(connection, head.size):
             return RegistrySnapshot(head.size, head.root(), collectives)
     raise LostRaceError("the registry")
 
@@ -135,7 +136,7 @@ def still_holds(connection: sa.Connection, content: RoundContent, registry_size:
     """
     if registry_size == content.registry_size:
         return content
-    if registry.changed_since(connection, content.registry_size):
+    if collectives_changed_since(connection, content.registry_size):
         raise LostRaceError("the registry")
     root = proofs.consistency_proof(connection, REGISTRY, registry_size, registry_size).root
     return content.model_copy(update={"registry_size": registry_size, "registry_root": root.hex()})
@@ -182,7 +183,7 @@ def _with_named(
     """The snapshot with the collectives that usage names and that were registered after it."""
     known = {each.name for each in snapshot.collectives}
     later = sorted({name for found in usage.values() for name in found.attributed} - known)
-    collectives = [*snapshot.collectives, *(registry.get_collective(connection, name) for name in later)]
+    collectives = [*snapshot.collectives, *(get_collective(connection, name) for name in later)]
     return replace(snapshot, collectives=sorted(collectives, key=lambda each: each.name.encode()))
 
 

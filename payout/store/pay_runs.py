@@ -17,11 +17,13 @@ from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
-from ledger.store import journal, log, registry
+from ledger.store import journal, log
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act, begin
+from ledger.store.collectives import list_collectives
 from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
 from payout.payments.matching import AFTER, Sent, State
 from payout.store import payees
@@ -90,7 +92,7 @@ def _require_payees(connection: sa.Connection, plan: Plan, now: datetime) -> Non
         LostRaceError: something changed since the run was planned.
     """
     latest = {payee.collective: payee for payee in payees.list_payees(connection)}
-    active = {each.name for each in registry.list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
+    active = {each.name for each in list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
     for payment in plan.payments:
         payee = latest.get(payment.collective)
         if payee is None or payee.leaf_index != payment.payee or now < payee.payable_from:
@@ -154,7 +156,7 @@ def pay_run_of(connection: sa.Connection, leaf: Leaf[PayRunContent]) -> PayRun:
     pools = sorted({part.pool for payment in plan.payments for part in payment.pools})
     answers: dict[str, PoolPart] = {}
     for pool in pools:
-        answer = _answer_of(connection, registry.pool_ref(connection, pool), leaf.content.pay_run)
+        answer = _answer_of(connection, pool_ref(connection, pool), leaf.content.pay_run)
         if answer is not None:
             answers[pool] = answer
     return PayRun(leaf, plan, answers, tuple(pool for pool in pools if pool not in answers))

@@ -12,8 +12,9 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from ledger.acts.entries import PayeeContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
-from ledger.store import desk, registry
+from ledger.store import desk
 from ledger.store.acts import Effect, append_act
+from ledger.store.collectives import require_collective
 from ledger.store.log import PoolRef
 from ledger.store.vault import Vault
 from payout.payments.details import AccountDetails, SaltedDetails
@@ -69,7 +70,7 @@ def read_details(connection: sa.Connection, vault: Vault, hashes: list[bytes]) -
 
 
 def _put_payee(connection: sa.Connection, pool: PoolRef, content: PayeeContent, now: datetime) -> Payee:
-    registry.require_collective(connection, content.collective)
+    require_collective(connection, content.collective)
     details_hash = bytes.fromhex(content.details_hash)
     table = desk.account_details
     if not connection.execute(sa.select(table.c.owner).where(table.c.details_hash == details_hash)).first():

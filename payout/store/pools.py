@@ -14,11 +14,12 @@ from ledger.acts.controls import TWO, Kind
 from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.admissions import insert_admissions
 from ledger.store.log import PoolRef
+from ledger.store.pools import PoolRecord, get_pool, insert_pool, list_pools
 from ledger.store.transactions import driver_connection
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
@@ -65,15 +66,11 @@ def _require_review(connection: sa.Connection, policy: Policy) -> None:
         raise InvalidInputError.of("policy.review_seconds", "must be above 0 where posting a round takes two people")
 
 
-def _open_pool(
-    connection: sa.Connection, pool: PoolRef, content: PoolOpenedContent, now: datetime
-) -> registry.PoolRecord:
+def _open_pool(connection: sa.Connection, pool: PoolRef, content: PoolOpenedContent, now: datetime) -> PoolRecord:
     policy = Policy.model_validate(content.policy)
     _require_review(connection, policy)
     opened_at = append_act(connection, pool, content, now)
-    ref = registry.insert_pool(
-        connection, content.pool_id, content.display_name, content.currency, now, content.distribute
-    )
+    ref = insert_pool(connection, content.pool_id, content.display_name, content.currency, now, content.distribute)
     first = PoolContent(
         by=content.by,
         by_key=content.by_key,
@@ -89,16 +86,16 @@ def _open_pool(
     (leaf,) = log.append(connection, ref, [first], now)
     insert_admissions(connection, ref, leaf.index, content.platforms)
     connection.execute(sa.insert(t.policy).values(pool_id=ref.pool_id, version=1, leaf_index=leaf.index))
-    return registry.get_pool(connection, content.pool_id)
+    return get_pool(connection, content.pool_id)
 
 
-def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedContent) -> registry.PoolRecord | None:
+def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedContent) -> PoolRecord | None:
     """Returns the pool, if it was opened with this content.
 
     Raises:
         AlreadyExistsError: it was opened with other content.
     """
-    for existing in registry.list_pools(connection, only=content.pool_id, limit=1):
+    for existing in list_pools(connection, only=content.pool_id, limit=1):
         leaf = decode(log.read_leaf(connection, existing.ref, 0).entry, {PoolContent.type: PoolContent})
         first = leaf.content
         opened = (first.display_name, first.currency, first.distribute, first.policy, first.platforms)

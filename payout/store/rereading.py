@@ -15,10 +15,12 @@ import sqlalchemy as sa
 from ledger.acts.entries import ActContent
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import decode
-from ledger.store import log, methods, registry
+from ledger.store import log, methods
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies
+from ledger.store.collectives import collective_names
 from ledger.store.log import PoolRef
+from ledger.store.numbers import collective_numbers
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import MembershipContent, MethodContent, RetractionContent, UsageContent, decode_positions
@@ -108,7 +110,7 @@ class Rereading:
             for reading, sign in ((then, -part.sign), (other, part.sign)):
                 batch = self._read(reading, body, part.batch)
                 self._add(running, part, batch, part.counted(batch, taken, before), sign)
-        names = registry.collective_names(self._connection)
+        names = collective_names(self._connection)
         return {key: _without_zeros(found) for key, found in running.totals(names).items()}
 
     def _reading_of_act(self) -> Reading | None:
@@ -144,7 +146,7 @@ class Rereading:
             raise StateError(f"pools/{self._pool.name}", "NOT_READABLE_SO", detail) from None
 
     def _add(self, running: WeightSum, part: _Part, batch: Batch, counted: BoolArray, sign: int) -> None:
-        numbers = registry.collective_numbers(self._connection, batch.names)
+        numbers = collective_numbers(self._connection, batch.names)
         for mode, weights in weigh(batch, counted).items():
             key = UsageKey(part.batch.method, part.batch.method_version, mode)
             running.add(key, replace(weights, events=0, index=numbers[weights.index]), sign=sign)

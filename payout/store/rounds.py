@@ -16,8 +16,9 @@ from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.journal import collectives_of
 from ledger.log.leaves import decode
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store import tables as lt
+from ledger.store.collectives import collective_names
 from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
 from ledger.store.transactions import driver_connection
@@ -95,7 +96,7 @@ def usage_sums(
             method, version, mode, events, unattributed, packed = cast("tuple[str, int, int, int, Decimal, bytes]", row)
             weights = ModeWeights(events, *unpack(packed), int(unattributed))
             running.add(UsageKey(method, version, mode), weights, sign=sign)
-    return running.totals(registry.collective_names(connection))
+    return running.totals(collective_names(connection))
 
 
 def usage_counts(connection: sa.Connection, pool: PoolRef, taken: Taken, end: int, before: int) -> tuple[int, int]:

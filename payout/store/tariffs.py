@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from ledger.income import Period, month_of
 from ledger.log.leaves import decode
 from ledger.registry import NANO
-from ledger.store import journal, log, registry
+from ledger.store import journal, log
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_names, platform_number
 from ledger.store.transactions import driver_connection
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import CONTENTS
@@ -98,7 +99,7 @@ def _units(connection: sa.Connection, pool: PoolRef, period: Period, size: int) 
             platform_id, unattributed, packed = cast("tuple[int, Decimal, bytes]", row)
             weights = ModeWeights(0, *unpack(packed), int(unattributed))
             found[platform_id] += sign * (weights.attributed() + weights.unattributed)
-    names = registry.platform_names(connection, sorted(found))
+    names = platform_names(connection, sorted(found))
     return {names[platform_id]: weight // NANO for platform_id, weight in found.items()}
 
 
@@ -111,7 +112,7 @@ def _admissions(connection: sa.Connection, pool: PoolRef, size: int) -> list[Adm
         .order_by(lt.admission.c.leaf_index)
     )
     rows = connection.execute(query).all()
-    names = registry.platform_names(connection, sorted({row.platform_id for row in rows}))
+    names = platform_names(connection, sorted({row.platform_id for row in rows}))
     return [
         Admitted(names[row.platform_id], month_of(decode(bytes(row.entry), CONTENTS).time), admitted=row.admitted)
         for row in rows
@@ -126,7 +127,7 @@ def _latest(connection: sa.Connection, pool: PoolRef, platform: str) -> Recorded
 
 def _set(connection: sa.Connection, pool: PoolRef, content: TariffContent, now: datetime) -> RecordedLeaf:
     if content.platform:
-        registry.platform_number(connection, content.platform)
+        platform_number(connection, content.platform)
     leaf_index = append_act(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "platform": content.platform, "version": content.version, "leaf_index": leaf_index}
     connection.execute(sa.insert(t.tariff).values(row))

@@ -22,9 +22,11 @@ from ledger.acts.entries import KeyContent, KeyKind, KeyRevocationContent
 from ledger.acts.people import Actor
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError, stored
 from ledger.registry import require_resource_id
-from ledger.store import registry
 from ledger.store.acts import Effect, append_act, is_suspended, read_people
+from ledger.store.collectives import require_collective
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
+from ledger.store.pools import get_pool
 from ledger.store.tables import api_key
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -134,13 +136,13 @@ def parse_hash(text: str, field: str) -> tuple[str, str]:
 def _issue(connection: sa.Connection, pool: PoolRef, content: KeyContent, now: datetime) -> ApiKey:
     principal = Principal.parse(content.principal)
     if principal.role is Role.PLATFORM:
-        registry.platform_number(connection, principal.id)
+        platform_number(connection, principal.id)
     if principal.role is Role.COLLECTIVE:
-        registry.require_collective(connection, principal.id)
+        require_collective(connection, principal.id)
     if principal.role in PEOPLE and principal.name not in read_people(connection).persons:
         raise NotFoundError(principal.name)
     for name in content.pools:
-        registry.get_pool(connection, name)
+        get_pool(connection, name)
     _require_free(connection, content)
     expires = datetime.fromisoformat(content.expires_at) if content.expires_at else None
     leaf_index = append_act(connection, pool, content, now)

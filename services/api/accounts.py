@@ -14,10 +14,13 @@ from ledger.errors import InvalidInputError
 from ledger.journal import PLATFORM_KINDS, credit_account, due_account, owner_of, platform_account
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
-from ledger.store import journal, log, registry
+from ledger.store import journal, log
+from ledger.store.collectives import require_collective
 from ledger.store.database import Database
 from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
 from payout.adjustments import MAX_CORRECTIONS, AdjustmentContent
@@ -201,7 +204,7 @@ class Balances:
     def do(self, asked: Sequence[tuple[str, str]]) -> list[tuple[PoolRef, int | None, int]]:
         """Returns of each its pool, amount (None without transfers) and log size."""
         with self._database.reading(shared=len(asked) > 1) as connection:
-            pool = registry.pool_ref(connection, asked[0][0])
+            pool = pool_ref(connection, asked[0][0])
             if len(asked) == 1:
                 return [(pool, *journal.latest_balance(connection, pool, asked[0][1]))]
             found = journal.latest_balances(connection, pool, [account for _, account in asked])
@@ -280,9 +283,9 @@ def _require_owner_exists(connection: sa.Connection, account: str) -> None:
     if owner is None:
         return
     if account.partition("/")[0] in PLATFORM_KINDS:
-        registry.platform_number(connection, owner)
+        platform_number(connection, owner)
     else:
-        registry.require_collective(connection, owner)
+        require_collective(connection, owner)
 
 
 def _balance(pool: PoolRef, account: str, amount_minor: int, log_size: int) -> pb.Balance:

@@ -7,8 +7,9 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.store import registry
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from ledger.store.usage import limits
 from ledger.usage.limits import PlatformLimits, PoolLimits
 from moiety.v1 import limits_pb2 as pb
@@ -55,7 +56,7 @@ class LimitsService(limits_pb2_grpc.LimitsServiceServicer):
             asked.open_streams if asked.HasField("open_streams") else None,
         ).require_sound()
         with self._database.transaction() as connection:
-            limits.set_platform_limits(connection, registry.platform_number(connection, platform), new)
+            limits.set_platform_limits(connection, platform_number(connection, platform), new)
             return self._platform_limits(connection, platform)
 
     def GetPlatformLimits(
@@ -67,7 +68,7 @@ class LimitsService(limits_pb2_grpc.LimitsServiceServicer):
             return self._platform_limits(connection, platform)
 
     def _platform_limits(self, connection: sa.Connection, platform: str) -> pb.PlatformLimits:
-        platform_id = registry.platform_number(connection, platform)
+        platform_id = platform_number(connection, platform)
         found = limits.platform_limits(connection, platform_id)
         today = limits.day_of_usage(connection, platform_id, self._clock().date())
         return pb.PlatformLimits(
@@ -90,7 +91,7 @@ def _pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """Returns the pool in `pools/{pool}/limits`, if the caller's key gives access to it."""
     pool_id = _owner_of(name, "pools", field)
     require_pool(pool_id)
-    return registry.pool_ref(connection, pool_id)
+    return pool_ref(connection, pool_id)
 
 
 def _pool_limits(pool: str, found: PoolLimits) -> pb.PoolLimits:

@@ -11,9 +11,11 @@ from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.entries import PlatformContent
 from ledger.errors import AlreadyExistsError
 from ledger.registry import Collective
-from ledger.store import domains, log, registry
+from ledger.store import domains, log
 from ledger.store.acts import REGISTRY, Acts, look_alone
+from ledger.store.collectives import get_collective, list_collectives
 from ledger.store.database import Database
+from ledger.store.platforms import get_platform, list_platforms
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
@@ -43,14 +45,14 @@ class PartyMethods:
         platform_id = only_id(request.name, "platforms", "name")
         require_own(Role.PLATFORM, platform_id, request.name)
         with self._database.transaction() as connection:
-            return convert.platform_to_proto(registry.get_platform(connection, platform_id))
+            return convert.platform_to_proto(get_platform(connection, platform_id))
 
     def ListPlatforms(
         self, request: pb.ListPlatformsRequest, context: grpc.ServicerContext
     ) -> pb.ListPlatformsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
-            found = registry.list_platforms(connection, after=after, limit=limit, only=own_id(Role.PLATFORM))
+            found = list_platforms(connection, after=after, limit=limit, only=own_id(Role.PLATFORM))
         platforms, token = page_of(found, limit, convert.platform_to_proto, lambda platform: (platform.name,))
         return pb.ListPlatformsResponse(platforms=platforms, next_page_token=token)
 
@@ -69,7 +71,7 @@ class PartyMethods:
         wanted = convert.collective_to_proto(collective)
         with self._database.transaction() as connection:
             look_alone(connection)
-            found = convert.collective_to_proto(registry.get_collective(connection, collective_id))
+            found = convert.collective_to_proto(get_collective(connection, collective_id))
             require_unchanged(found.name, request.collective.etag, found.etag, wanted.etag)
             if request.validate_only:
                 domains.require_free(connection, collective)
@@ -85,14 +87,14 @@ class PartyMethods:
     def GetCollective(self, request: pb.GetCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective_id = only_id(request.name, "collectives", "name")
         with self._database.transaction() as connection:
-            return convert.collective_to_proto(registry.get_collective(connection, collective_id))
+            return convert.collective_to_proto(get_collective(connection, collective_id))
 
     def ListCollectives(
         self, request: pb.ListCollectivesRequest, context: grpc.ServicerContext
     ) -> pb.ListCollectivesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
-            found = registry.list_collectives(connection, after=after, limit=limit)
+            found = list_collectives(connection, after=after, limit=limit)
             collectives, token = page_of(
                 found, limit, convert.collective_to_proto, lambda collective: (collective.name,)
             )
@@ -105,6 +107,6 @@ def _require_new(connection: sa.Connection, collective: Collective) -> None:
     Raises:
         AlreadyExistsError: it is.
     """
-    for found in registry.list_collectives(connection, only=collective.name, limit=1):
+    for found in list_collectives(connection, only=collective.name, limit=1):
         if replace(found, created_at=None) != replace(collective, created_at=None):
             raise AlreadyExistsError(f"collectives/{collective.name}")

@@ -23,8 +23,9 @@ from ledger.acts.entries import (
 from ledger.errors import IdentityReusedError, InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
-from ledger.store import desk, registry
+from ledger.store import desk
 from ledger.store.acts import REGISTRY, Proposal, look_alone, proposal_name
+from ledger.store.collectives import require_collective
 from ledger.store.desk import KeptFile
 from ledger.store.transactions import read_time
 from moiety.v1 import payments_pb2 as pb
@@ -68,7 +69,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         details = convert.details_from_proto(request.payee.details)
         with self._database.transaction() as connection:
             look_alone(connection)
-            registry.require_collective(connection, collective)
+            require_collective(connection, collective)
             now = read_time(connection)
             known = payees.same_details(connection, self._vault, payees.latest(connection, collective), details)
             known = known or self._proposed_hash(connection, PayeeContent, details, collective=collective)
@@ -243,7 +244,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         require_own(Role.COLLECTIVE, collective, request.parent)
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
         with self._database.transaction() as connection:
-            registry.require_collective(connection, collective)
+            require_collective(connection, collective)
             found = self._paying.payments_of(connection, collective)
         numbered = list(enumerate(found, 1))[after : after + limit]
         listed, token = page_of(numbered, limit, convert.known_payment_to_proto, lambda each: (each[0],))

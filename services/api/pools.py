@@ -12,10 +12,11 @@ from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import InvalidInputError
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, require_resource_id, require_text
-from ledger.store import registry
 from ledger.store.acts import REGISTRY, Acts
 from ledger.store.admissions import admitted_platforms
 from ledger.store.database import Database
+from ledger.store.platforms import get_platform
+from ledger.store.pools import PoolRecord, get_pool, list_pools
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from moiety.v1 import registry_pb2 as pb
@@ -58,16 +59,16 @@ class PoolMethods:
     def GetPool(self, request: pb.GetPoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.name, "name")
-            return self._pool(connection, registry.get_pool(connection, pool.name))
+            return self._pool(connection, get_pool(connection, pool.name))
 
     def ListPools(self, request: pb.ListPoolsRequest, context: grpc.ServicerContext) -> pb.ListPoolsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
-            found = registry.list_pools(connection, after=after, limit=limit, among=open_pools())
+            found = list_pools(connection, after=after, limit=limit, among=open_pools())
             listed, token = page_of(found, limit, partial(self._pool, connection), lambda pool: (pool.ref.name,))
         return pb.ListPoolsResponse(pools=listed, next_page_token=token)
 
-    def _pool(self, connection: sa.Connection, pool: registry.PoolRecord) -> pb.Pool:
+    def _pool(self, connection: sa.Connection, pool: PoolRecord) -> pb.Pool:
         policy = pools.list_policies(connection, pool.ref)[-1]
         platforms = [] if caller().role is Role.COLLECTIVE else admitted_platforms(connection, pool.ref)
         if (own := own_id(Role.PLATFORM)) is not None:
@@ -84,7 +85,7 @@ class PoolMethods:
         content = AdmissionContent(platform=only_id(platform, "platforms", "platform"), admitted=admitted)
         with self._database.transaction() as connection:
             pool = pool_of(connection, pool_name, "pool")
-            registry.get_platform(connection, content.platform)
+            get_platform(connection, content.platform)
             if validate_only:
                 return convert.admission_to_proto(pool.name, content)
             outcome = self._acts.perform(connection, pool, content, actor())
@@ -94,7 +95,7 @@ class PoolMethods:
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.name, "name")
             outcome = self._acts.perform(connection, pool, ClosingContent(), actor())
-            found = self._pool(connection, registry.get_pool(connection, pool.name))
+            found = self._pool(connection, get_pool(connection, pool.name))
         return told(outcome, lambda _: found, found)
 
 

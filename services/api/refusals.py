@@ -13,8 +13,8 @@ import structlog
 from google.rpc import status_pb2
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerError, NotFoundError, QuotaError, StateError
-from ledger.store import registry
 from ledger.store.database import Database
+from ledger.store.pools import pool_ref
 from ledger.store.refusals import KeptRefusal, Refusal, keep_refusal
 from ledger.store.usage.batches import BatchIdentity
 from moiety.v1 import usage_pb2 as pb
@@ -55,7 +55,7 @@ class Refusals:
         )
         try:
             with self._database.transaction() as connection:
-                registry.pool_ref(connection, identity.pool)
+                pool_ref(connection, identity.pool)
                 keep_refusal(connection, refusal, self._clock())
         except LedgerError as failed:
             logger.info("a refusal was not kept", platform=identity.platform, reason=str(failed))

@@ -7,9 +7,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.registry import require_range
-from ledger.store import registry
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from payout.settlement import require_round_number
 from services.access.permissions import require_pool
 from services.api.names import ids_in, only_id
@@ -21,7 +21,7 @@ def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """Returns the pool named `pools/{pool}`, if the caller's key gives access to it."""
     pool_id = only_id(name, "pools", field)
     require_pool(pool_id)
-    return registry.pool_ref(connection, pool_id)
+    return pool_ref(connection, pool_id)
 
 
 def log_of(connection: sa.Connection, name: str, field: str) -> PoolRef:

@@ -20,8 +20,8 @@ import numpy as np
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
-from ledger.store import registry
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
 from ledger.store.refusals import list_refusals
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
@@ -86,7 +86,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     ) -> Iterator[pb.AppendUsageResponse]:
         platform = caller()
         with self._database.reading() as connection:
-            own = limits.platform_limits(connection, registry.platform_number(connection, platform.id))
+            own = limits.platform_limits(connection, platform_number(connection, platform.id))
         stream = open_stream()
         if own.open_streams is not None:
             stream.require_at_most(own.open_streams)
@@ -174,7 +174,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = self._platform_asked_for(request.platform)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = find_scheme(connection, pool, registry.platform_number(connection, platform))
+            found = find_scheme(connection, pool, platform_number(connection, platform))
         return convert.id_scheme_to_proto(platform, found)
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
@@ -238,7 +238,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = self._platform_asked_for(request.platform)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            registry.platform_number(connection, platform)
+            platform_number(connection, platform)
             found = list_refusals(connection, pool, platform, self._clock(), before=before, limit=limit)
         listed, token = page_of(found, limit, refusal_to_proto, lambda kept: (kept.sequence,))
         return pb.ListRefusedBatchesResponse(refused_batches=listed, next_page_token=token)
@@ -248,7 +248,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         event_id = parse_event_id(request.event_id, "event_id")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            registry.platform_number(connection, platform)
+            platform_number(connection, platform)
             found = batches.find_event(connection, pool, platform, event_id)
         with self._usage.heavy.passed(caller().name):
             position, event = self._event_of(pool, found, event_id)

@@ -26,12 +26,13 @@ from ledger.errors import LedgerCorruptError, LedgerError
 from ledger.income import ReceiptContent
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
-from ledger.store import log, notices, registry
+from ledger.store import log, notices
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.notices import Notice
+from ledger.store.pools import get_pool, list_pools
 from ledger.store.transactions import read_time
 from payout.entries import CONTENTS, RoundContent
 from payout.objections import AnswerContent, ObjectionContent, review_ends
@@ -79,7 +80,7 @@ class Herald:
     def run_once(self) -> None:
         """Read what is new in every log, and look for late rounds. A log that cannot be read holds up no other."""
         with self._database.transaction() as connection:
-            pools_ = [REGISTRY, *(record.ref for record in registry.list_pools(connection))]
+            pools_ = [REGISTRY, *(record.ref for record in list_pools(connection))]
             heads = log.read_heads(connection, pools_)
             known = notices.cursors(connection)
         for pool, size, _ in heads:
@@ -197,7 +198,7 @@ def _operators(connection: sa.Connection, but: str = "") -> tuple[str, ...]:
 
 
 def _pool_facts(connection: sa.Connection, pool: PoolRef) -> dict[str, str | int]:
-    return {"id": pool.name, "pool": registry.get_pool(connection, pool.name).display_name}
+    return {"id": pool.name, "pool": get_pool(connection, pool.name).display_name}
 
 
 def _told(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> Iterator[Leaf[Any]]:

@@ -16,10 +16,11 @@ from ledger.log.key_changes import MAX_CHANGES, MAX_LISTED_BYTES, KeyChange, Las
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.origins import log_origin, split_origin
 from ledger.log.witnessed import timing_policy
-from ledger.store import checkpoints, key_changes, log, registry, turns
+from ledger.store import checkpoints, key_changes, log, turns
 from ledger.store.acts import REGISTRY, log_name, read_people
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_refs
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import require_extension
@@ -47,7 +48,7 @@ def change_key(
     with database.transaction() as connection:
         # No pool is signed before the registry is: with its turn, only those that are at it are left to wait for.
         turns.take(connection, REGISTRY, Turn.SIGNING)
-        logs = registry.pool_refs(connection)
+        logs = pool_refs(connection)
         for pool in logs:
             turns.take(connection, pool, Turn.SIGNING)
         earlier = key_changes.read_changes(connection)

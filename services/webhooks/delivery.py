@@ -24,10 +24,11 @@ from ledger.acts.entries import REGISTRY_CONTENTS, WebhookContent
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.log.leaves import EncodedLeaf, decode
-from ledger.store import log, registry, webhooks
+from ledger.store import log, webhooks
 from ledger.store.acts import REGISTRY, is_suspended, log_name, read_people
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref, pool_refs
 from ledger.store.readers import Readers
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
@@ -124,7 +125,7 @@ class Deliverer:
             if not due:
                 return []
             names = {each.log for each in due}
-            pools = [pool for pool in registry.pool_refs(connection) if log_name(pool) in names]
+            pools = [pool for pool in pool_refs(connection) if log_name(pool) in names]
         sizes: dict[str, int] = {}
         for pool in pools:  # one by one: the node of one pool may be away
             with suppress(LedgerError), self._database.reading() as connection:
@@ -201,7 +202,7 @@ class Deliverer:
             owner = Principal.parse(webhook.owner)
             pool = REGISTRY
             if webhook.log != REGISTRY.name:
-                pool = registry.pool_ref(connection, webhook.log.removeprefix("pools/"))
+                pool = pool_ref(connection, webhook.log.removeprefix("pools/"))
             suspended = owner.role in PEOPLE and is_suspended(connection, owner.name)
             return _Turn(holder, webhook, details, owner, pool, read_people(connection).origin, suspended)
 

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.acts.controls import Controls
 from ledger.store.admissions import admitted_platforms
-from ledger.store.registry import pool_ref
+from ledger.store.pools import pool_ref
 from moiety import (
     Client,
     Collective,

@@ -19,12 +19,12 @@ from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, read_registry
 from audit.means import Means
 from ledger.errors import InvalidInputError, StoreUnavailableError
-from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.bodies import ELSEWHERE_BYTES, Bodies, BodySweptError, Objects, key_of
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.objects import open_objects
+from ledger.store.pools import pool_ref
 from moiety import DataLossError, Mode, UnavailableError, UsageEvent, batch_of
 from moiety import NotFoundError as NotThereError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -89,7 +89,7 @@ def send(scene: Scene, usage: list[UsageEvent], batch_id: str) -> Receipt:
 
 def ref(database: Database) -> PoolRef:
     with database.reading() as connection:
-        return registry.pool_ref(connection, POOL)
+        return pool_ref(connection, POOL)
 
 
 def rows(database: Database, table: sa.Table) -> list[sa.Row[tuple[object, ...]]]:

@@ -21,9 +21,10 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.log.note_keys import SignatureType, SigningKey, VerifierKey
 from ledger.log.proof_files import LogProof
-from ledger.store import checkpoints, proofs, registry
+from ledger.store import checkpoints, proofs
 from ledger.store import tables as t
 from ledger.store.checkpoints import StoredCosignature
+from ledger.store.pools import get_pool, pool_ref
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from services.cli.app import main
 from services.cli.base.exits import Exit
@@ -75,7 +76,7 @@ def run(arguments: list[str]) -> int:
 def test_a_checkpoint_that_was_dated_ahead_does_not_hide_the_later_ones(scene: Scene, shared_owner: sa.Engine) -> None:
     """A signer's clock was two hours ahead for some seconds: what it signed then was the last one for two hours."""
     with shared_owner.connect() as connection:
-        pool, here = registry.pool_ref(connection, POOL), t.checkpoint.c
+        pool, here = pool_ref(connection, POOL), t.checkpoint.c
         times = connection.execute(sa.select(here.created_at).where(here.pool_id == pool.pool_id)).scalars().all()
         assert max(times) <= scene.deployment.clock()
         ahead = sa.update(t.checkpoint).where(here.pool_id == pool.pool_id, here.size == 64)
@@ -138,7 +139,7 @@ def test_each_proof_is_one_query(scene: Scene, monkeypatch: pytest.MonkeyPatch) 
 
     database = scene.deployment.running.parts.database
     with database.transaction() as connection:
-        pool = registry.get_pool(connection, POOL).ref
+        pool = get_pool(connection, POOL).ref
         monkeypatch.setattr(psycopg.Cursor, "execute", counted)
         for prove in (
             lambda: proofs.inclusion_proof(connection, pool, 37, 88),
@@ -220,7 +221,7 @@ def test_more_than_sixteen_cosignatures_are_served_with_the_checkpoint(scene: Sc
     ]
     database = scene.deployment.running.parts.database
     with database.transaction() as connection:
-        pool = registry.get_pool(connection, POOL).ref
+        pool = get_pool(connection, POOL).ref
         checkpoint = checkpoints.get_checkpoint(connection, pool, size=65)
         text = open_checkpoint(checkpoint.note, POOL_KEY.verifier_key).note.text
         for number, witness in enumerate(witnesses):

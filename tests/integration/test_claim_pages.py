@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
-from ledger.store import registry
 from ledger.store import tables as t
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
 from ledger.store.usage import pages
 from ledger.store.usage.batches import BatchIdentity, find_event
@@ -129,7 +130,7 @@ def test_what_counts_is_what_a_set_of_ids_says(scene: Scene, seed: int) -> None:
 def known(scene: Scene, sending: Sending) -> set[int]:
     """All ids of a platform in the database."""
     with scene.deployment.running.parts.database.reading() as connection:
-        platform_id = registry.platform_number(connection, sending._platform)
+        platform_id = platform_number(connection, sending._platform)
         rows = connection.execute(sa.select(t.event.c.event_id).where(t.event.c.platform_id == platform_id)).scalars()
         found = {row.int for row in rows}
         columns = (t.claim_page.c.low, t.claim_page.c.width, t.claim_page.c.ids)
@@ -207,7 +208,7 @@ def test_an_event_is_found_by_its_id_in_rows_and_in_pages(scene: Scene) -> None:
     accepted(store, PLATFORMS[0], "found-in-pages", paged)
     accepted(store, PLATFORMS[0], "found-in-rows", rows)
     with scene.deployment.running.parts.database.reading() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         for numbers, batch_id in ((paged, "found-in-pages"), (rows, "found-in-rows")):
             for number in numbers:
                 assert find_event(connection, pool, PLATFORMS[0], UUID(int=number)).content.batch_id == batch_id
@@ -285,8 +286,8 @@ def test_what_was_recorded_between_the_look_and_the_lock_is_seen(scene: Scene) -
     """Without a second look, both would count: no unique index keeps two pages apart."""
     parts, base = scene.deployment.running.parts, 15 * 2**110
     with parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
-        platform_id = registry.platform_number(connection, PLATFORMS[0])
+        pool = pool_ref(connection, POOL)
+        platform_id = platform_number(connection, PLATFORMS[0])
         for start, between in (
             (base, range(base + 50, base + 90)),
             (base + 2**109, [base + 2**109 + 50]),
@@ -304,8 +305,8 @@ def test_the_second_look_reads_the_pages_of_new_batches_alone(scene: Scene, shar
     """Everybody else waits for it, so it must not read all pages of the platform to join them."""
     parts, base = scene.deployment.running.parts, 14 * 2**110
     with parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
-        platform_id = registry.platform_number(connection, PLATFORMS[0])
+        pool = pool_ref(connection, POOL)
+        platform_id = platform_number(connection, PLATFORMS[0])
         (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, array(range(base, base + 100)))])
         accepted(parts.usage, PLATFORMS[0], "before-second-look", range(base + 200, base + 300))
         read = pages_read(connection)
@@ -319,8 +320,8 @@ def test_a_page_among_many_rows_of_others_is_compared_id_by_id_under_the_lock_to
     for start in range(base, base + 700 * 2, 15 * 2):  # fewer than a page takes
         accepted(parts.usage, PLATFORMS[1], f"among-{start}", range(start, start + 30, 2))
     with parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
-        platform_id = registry.platform_number(connection, PLATFORMS[0])
+        pool = pool_ref(connection, POOL)
+        platform_id = platform_number(connection, PLATFORMS[0])
         ids = array([*range(base + 1, base + 100), base + 1401])
         (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, ids)])
         accepted(parts.usage, PLATFORMS[0], "among-apart", [base + 1399])

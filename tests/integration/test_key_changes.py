@@ -20,9 +20,10 @@ from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.key_changes import KeyChange, Reason
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note
-from ledger.store import checkpoints, registry
+from ledger.store import checkpoints
 from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCosignature
+from ledger.store.pools import get_pool, pool_refs
 from moiety.errors import InvalidArgumentError
 from services.cli.app import main
 from services.exports.source import PoolSource
@@ -68,7 +69,7 @@ def refusal(signer: Signer) -> str:
     """Why the signer signs no pool's log; it must not sign the registry's either."""
     database = signer._database
     with database.transaction() as connection:
-        pool = registry.get_pool(connection, POOL).ref
+        pool = get_pool(connection, POOL).ref
     kinds = set()
     for each in (pool, REGISTRY):
         with pytest.raises(StateError) as caught:
@@ -198,7 +199,7 @@ def test_a_change_never_states_less_than_the_old_key_signed(
     # A copy by the old key beyond what the change says contradicts it: a thief, or a second machine, signed.
     scene.submit([event(2)], "b-2")
     with scene.deployment.running.parts.database.transaction() as connection:
-        pool = registry.get_pool(connection, POOL).ref
+        pool = get_pool(connection, POOL).ref
     assert signer_of(scene, folder, NEW).sign(pool)[0] is not None
     execute(owner, "DELETE FROM checkpoint WHERE pool_id > 0")
     head = scene.operator.get_log_head(POOL)
@@ -239,7 +240,7 @@ def test_a_lost_key_is_replaced_without_it_and_counts_by_the_witnesses_named_bef
 def cosign(scene: Scene) -> None:
     """The witness cosigns the newest checkpoint of each log."""
     with scene.deployment.running.parts.database.transaction() as connection:
-        for pool in registry.pool_refs(connection):
+        for pool in pool_refs(connection):
             latest = checkpoints.latest_checkpoint(connection, pool)
             assert latest is not None
             signature = WITNESS.sign(parse_note(latest.note).text, 1_767_225_600)

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from ledger.errors import AlreadyExistsError, StateError, StoreUnavailableError
 from ledger.log.note_keys import SigningKey
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
+from ledger.store.pools import insert_pool, list_pools, pool_ref
 from ledger.store.tables import metadata
 from moiety import Method, Policy, Pool, Schedule
 from moiety.v1 import registry_pb2, registry_pb2_grpc
@@ -136,10 +137,10 @@ def test_a_role_that_may_not_log_in_where_nodes_must_is_told_as_that(database_ur
 
 def test_a_pool_s_name_that_is_taken_leaves_the_transaction_as_it_was(database: Database) -> None:
     with database.transaction() as connection:
-        first = registry.insert_pool(connection, "folk", "Folk", "EUR", START)
+        first = insert_pool(connection, "folk", "Folk", "EUR", START)
         with pytest.raises(AlreadyExistsError):
-            registry.insert_pool(connection, "folk", "Folk again", "EUR", START)
-        registry.insert_pool(connection, "jazz", "Jazz", "EUR", START)
+            insert_pool(connection, "folk", "Folk again", "EUR", START)
+        insert_pool(connection, "jazz", "Jazz", "EUR", START)
     with database.transaction() as connection:
-        assert registry.pool_ref(connection, "folk") == first
-        assert [pool.ref.name for pool in registry.list_pools(connection)] == ["folk", "jazz"]
+        assert pool_ref(connection, "folk") == first
+        assert [pool.ref.name for pool in list_pools(connection)] == ["folk", "jazz"]

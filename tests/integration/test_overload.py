@@ -153,7 +153,7 @@ def test_what_postgres_does_for_a_call_that_was_given_up_ends(
             return int(connection.exec_driver_sql(query).scalar_one())
 
     metadata = (("authorization", f"Bearer {scene.deployment.key('operators/olive')}"),)
-    monkeypatch.setattr("ledger.store.registry.get_pool", slowly)
+    monkeypatch.setattr("services.api.pools.get_pool", slowly)
     get_pool = registry_pb2_grpc.RegistryServiceStub(channel).GetPool
     asked = get_pool.future(registry_pb2.GetPoolRequest(name=f"pools/{POOL}"), metadata=metadata, timeout=120)
     wait_until(sleeping)

@@ -11,7 +11,8 @@ import pytest
 from audit.steps import Step
 from ledger.journal import COMMONS, FEES, Purpose, Transfer
 from ledger.log.leaves import Content, DecimalInt, Past
-from ledger.store import journal, registry
+from ledger.store import journal
+from ledger.store.pools import pool_ref
 from moiety import Client, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from payout.entries import CONTENTS
@@ -57,7 +58,7 @@ def place(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> int:
     scene.pay_in(1_000, "money-1")
     scene.cut("round-1")
     with deployment.running.parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         gift = GiftContent(amount_minor=GIFT, given_by="operators/olive")
         placed = journal.append_moving(connection, pool, gift, deployment.clock())
     scene.submit([event(2)], "second")

@@ -11,8 +11,9 @@ from typing import Any, Final
 import pytest
 
 from ledger.acts.people import PROPOSAL_LIFETIME
-from ledger.store import acts, log, notices, registry, webhooks
+from ledger.store import acts, log, notices, webhooks
 from ledger.store.acts import REGISTRY
+from ledger.store.pools import pool_ref
 from ledger.store.vault import add_key
 from moiety import FailedPreconditionError, Method, ResourceExhaustedError
 from services.access import sessions
@@ -122,7 +123,7 @@ def test_proposals_that_lapsed_hide_none_that_is_open(deploy: Callable[..., Depl
     deployment.clock.advance(seconds=PROPOSAL_LIFETIME.total_seconds() + 1)
     fresh = propose(scene, 3)
     with deployment.running.parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         page = list(deployment.running.parts.acts.list_proposals(connection, pool, only_open=True, limit=2))
     assert [acts.proposal_name(pool, each.leaf_index) for each in page] == [fresh]
     assert [each.name for each in scene.operator.list_proposals(POOL, only_open=True)] == [fresh]

@@ -13,7 +13,7 @@ import pytest
 
 from audit.statement_check import check_statement
 from demo.bank import Bank
-from ledger.store import registry
+from ledger.store.pools import pool_ref
 from moiety import (
     AbortedError,
     BankAccount,
@@ -295,7 +295,7 @@ def test_what_is_unpaid_is_listed_with_its_reason_and_its_age(scene: Scene) -> N
         ("breton", 1, 1), ("breton", 5, 2), ("irish", 1, 2), ("irish", 2, 2),
     ]  # fmt: skip
     with scene.deployment.running.parts.database.transaction() as connection:
-        pool, after, paged = registry.pool_ref(connection, POOL), ("", -1), []
+        pool, after, paged = pool_ref(connection, POOL), ("", -1), []
         while page := list_owed(connection, pool, after=after, limit=1):
             after = page[0].account, page[0].leaf_index
             paged.append((page[0].collective, page[0].amount_minor))

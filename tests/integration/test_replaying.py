@@ -21,7 +21,7 @@ from ledger.log.leaves import decode
 from ledger.store.acts import REGISTRY
 from ledger.store.calls import Work, work_of_call
 from ledger.store.objects import open_bodies
-from ledger.store.registry import pool_ref
+from ledger.store.pools import pool_ref
 from ledger.usage.entries import UsageContent
 from moiety import Mode, Policy, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH

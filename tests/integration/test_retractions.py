@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
-from ledger.store.registry import pool_ref
+from ledger.store.pools import pool_ref
 from ledger.store.usage.intake import UsageStore
 from ledger.store.usage.retractions import MAX_BATCHES, RetractionRequest, retract
 from moiety import Client, FailedPreconditionError, InvalidArgumentError, Mode, NotFoundError, Policy, batch_of

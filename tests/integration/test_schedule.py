@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from moiety import (
     Collective,
     DataLossError,
@@ -362,7 +363,7 @@ def test_nothing_is_due_by_a_database_s_clock_that_is_ahead(
 
 def recorded(scene: Scene, number: int) -> RoundRecord:
     with scene.deployment.running.parts.database.reading() as connection:
-        return rounds.get_round(connection, registry.pool_ref(connection, POOL), number)
+        return rounds.get_round(connection, pool_ref(connection, POOL), number)
 
 
 @pytest.mark.parametrize(("review_seconds", "state"), [(0, RoundState.POSTED), (60, RoundState.CALCULATED)])

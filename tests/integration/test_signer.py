@@ -19,11 +19,12 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey
-from ledger.store import checkpoints, log, proofs, registry
+from ledger.store import checkpoints, log, proofs
 from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import get_pool
 from moiety import Client, Policy, Pool
 from services.process.embedded import embedded_postgres
 from services.process.host import everything, scheduling
@@ -68,7 +69,7 @@ def signer_on(scene: Scene, folder: CheckpointFolder, key: SigningKey = KEY) -> 
 
 def pool_of(database: Database) -> PoolRef:
     with database.transaction() as connection:
-        return registry.get_pool(connection, POOL).ref
+        return get_pool(connection, POOL).ref
 
 
 def stored(scene: Scene) -> list[StoredCheckpoint]:

@@ -13,7 +13,7 @@ from audit.statement_check import StatementReport, check_statement
 from audit.statement_file import StatementFile
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import SignatureType, SigningKey
-from ledger.store import registry
+from ledger.store.pools import pool_ref
 from moiety import (
     Client,
     Collective,
@@ -212,7 +212,7 @@ def test_a_collective_splits_its_amount_once_and_members_verify_their_lines(
     assert run(["verify", str(files[0]), "--key", str(KEY.verifier_key)]) == Exit.OK
     assert "By plays on stage." in capsys.readouterr().out
     with scene.deployment.running.parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         found = splits.find_split(connection, pool, 1, "irish")
     assert found is not None
     (row,) = [leaf for leaf in scene.operator.list_leaves(POOL) if leaf.index == found.index]

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
-from ledger.store import registry
+from ledger.store.pools import pool_ref
 from ledger.store.usage.batches import BatchIdentity, find_batch, list_batches
 from ledger.store.usage.intake import GROUPED_EVENTS
 from ledger.store.usage.prepared import Preparation, Sent
@@ -47,7 +47,7 @@ def next_method(scene: Scene, confidence_ppm: int) -> None:
 def said_of(scene: Scene, batch_id: str) -> UsageContent:
     """What the log says of a batch."""
     with scene.deployment.running.parts.database.reading() as connection:
-        return find_batch(connection, registry.pool_ref(connection, POOL), "tunesmith", batch_id).content
+        return find_batch(connection, pool_ref(connection, POOL), "tunesmith", batch_id).content
 
 
 @pytest.mark.parametrize("count", [1, GROUPED_EVENTS + 1])
@@ -78,7 +78,7 @@ def test_a_membership_s_version_that_comes_meanwhile_is_the_one_that_counts(
     )
     scene.platform.submit_scores(POOL, scores, "counts")
     with scene.deployment.running.parts.database.reading() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         (batch,) = list_batches(connection, pool, platform=None, after=-1, limit=2)
     assert batch.content.membership_version == 2
 

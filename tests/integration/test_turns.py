@@ -14,9 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
-from ledger.store import registry, turns
+from ledger.store import turns
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import insert_pool, pool_ref
 from ledger.store.turns import Turn
 from moiety import Client, FailedPreconditionError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -34,7 +35,7 @@ PATIENCE_SECONDS: Final = 240.0
 
 def opened(database: Database, name: str) -> PoolRef:
     with database.transaction() as connection:
-        return registry.insert_pool(connection, name, name, "EUR", START)
+        return insert_pool(connection, name, name, "EUR", START)
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_one_signer_at_a_time_acts_on_a_pool_by_two_nodes(nodes: Sequence[Deploy
     def sign(node: Deployment, folder: CheckpointFolder) -> object:
         database = node.running.parts.database
         with database.transaction() as connection:
-            pool = registry.pool_ref(connection, POOL)
+            pool = pool_ref(connection, POOL)
         return Signer(database, node.clock, LOG_KEY, folder).sign(pool)
 
     with ThreadPoolExecutor(1) as threads:

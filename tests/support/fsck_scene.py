@@ -18,10 +18,11 @@ from ledger.acts.entries import ProposalContent
 from ledger.acts.people import A, Actor
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
-from ledger.store import checkpoints, log, registry, tables
+from ledger.store import checkpoints, log, tables
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.bodies import Bodies
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.pools import pool_ref
 from moiety import Client, Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import (
@@ -155,7 +156,7 @@ def cut_in_dispute(scene: Scene, request_id: str) -> None:
 def propose(deployment: Deployment, times: int) -> None:
     """Proposals that wait, as where the controls ask for two."""
     with deployment.running.parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
+        pool = pool_ref(connection, POOL)
         for number in range(times):
             content = ProposalContent(effect="pause.v1", content={}, rests_on={}, reason=f"a test, {number}")
             (leaf,) = log.append(connection, pool, [stamped(connection, content)], deployment.clock())
@@ -177,7 +178,7 @@ def key_of(pool: str) -> SigningKey:
 def sign(deployment: Deployment, pools: Iterable[str] = (POOL,)) -> None:
     """A checkpoint of the registry's log and of pools' as they are, and a witness's cosignature of each."""
     with deployment.running.parts.database.transaction() as connection:
-        of_pools = [(registry.pool_ref(connection, pool), key_of(pool)) for pool in pools]
+        of_pools = [(pool_ref(connection, pool), key_of(pool)) for pool in pools]
         for pool, key in ((REGISTRY, REGISTRY_KEY), *of_pools):
             head = log.read_head(connection, pool)
             note = sign_checkpoint(Checkpoint(key.name, head.size, head.root()), key)

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.log.leaves import decode
-from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
+from ledger.store.platforms import find_platform, platform_number
 from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
 from ledger.store.sending import drain
 from ledger.store.transactions import driver_connection
@@ -72,7 +72,7 @@ def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id
     Raises:
         NotFoundError: the platform has no such batch in the pool.
     """
-    platform_id = registry.find_platform(connection, platform)
+    platform_id = find_platform(connection, platform)
     query = _batches(pool).where(t.batch.c.platform_id == platform_id, t.batch.c.batch_id == batch_id)
     row = connection.execute(query).first() if platform_id is not None else None
     if row is None:
@@ -86,7 +86,7 @@ def list_batches(
     """Returns batches in log order, after the leaf `after`; of one platform or of all."""
     query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
     if platform is not None:
-        query = query.where(t.batch.c.platform_id == registry.platform_number(connection, platform))
+        query = query.where(t.batch.c.platform_id == platform_number(connection, platform))
     return [_recorded(row) for row in connection.execute(query)]
 
 
@@ -98,7 +98,7 @@ def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id
         StateError: the rows of the pool's events were dropped.
         LedgerCorruptError: the batch that recorded it does not exist.
     """
-    platform_id = registry.platform_number(connection, platform)
+    platform_id = platform_number(connection, platform)
     number = find_numbers(connection, pool, platform_id, [event_id]).get(event_id)
     if number is None:
         require_events_kept(connection, pool)

@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LostRaceError, StateError
-from ledger.store import log, registry
+from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.admissions import require_admitted
 from ledger.store.log import PoolRef
+from ledger.store.platforms import platform_number
 from ledger.usage.entries import IdSchemeContent
 from ledger.usage.ids import IdScheme
 
@@ -79,7 +80,7 @@ def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: 
         StateError: the other scheme is fixed, by a leaf or by a batch; or the platform is not admitted to the pool.
         NotFoundError: no platform has this id.
     """
-    platform_id = registry.platform_number(connection, platform)
+    platform_id = platform_number(connection, platform)
     now = log.lock_head(connection, pool)
     found = find_scheme(connection, pool, platform_id)
     if found is not None:

@@ -20,13 +20,15 @@ from ledger.errors import (
     StateError,
     or_error,
 )
-from ledger.store import admissions, log, methods, registry
+from ledger.store import admissions, log, methods
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database
 from ledger.store.gates import Gate
 from ledger.store.groups import Groups
+from ledger.store.numbers import NumbersChangedError, ask_numbers
+from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection, pipelined_to_commit
 from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
@@ -61,7 +63,7 @@ _ATTEMPTS: Final = 8
 """How often a batch with events that are known, or were recorded meanwhile, is looked at again."""
 
 _CONFLICTS: Final = (
-    BodySweptError, EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError,
+    BodySweptError, EventsKnownError, LostRaceError, methods.SupersededError, NumbersChangedError,
 )  # fmt: skip
 """What one batch may raise without the others of its group being at fault."""
 
@@ -138,7 +140,7 @@ class UsageStore:
                 return self._record_with_others(prepared) if is_first else self._record_what_is_new(prepared)
             except BodySweptError:
                 continue
-            except registry.NumbersChangedError:
+            except NumbersChangedError:
                 self._preparation.collectives.forget()
                 prepared = None
             except methods.SupersededError:
@@ -161,7 +163,7 @@ class UsageStore:
         identity = sent.identity
         try:
             with self._database.reading() as connection:
-                pool = registry.pool_ref(connection, identity.pool)
+                pool = pool_ref(connection, identity.pool)
                 recorded = find_batch(connection, pool, identity.platform, identity.batch_id)
         except NotFoundError:
             return None
@@ -318,7 +320,7 @@ def _ask_numbers(connection: sa.Connection, group: Sequence[Prepared]) -> Callab
     """Ask whether this database has the pool, platforms and collectives under the numbers that the rows use."""
     platforms = {each.identity.platform: each.platform_id for each in group}
     marks = {each.collectives.mark for each in group if each.collectives.mark}
-    return registry.ask_numbers(connection, group[0].pool, platforms, marks)
+    return ask_numbers(connection, group[0].pool, platforms, marks)
 
 
 def _hold_unfixed(connection: sa.Connection, group: Sequence[Prepared]) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_refs
 from ledger.store.transactions import driver_connection
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
@@ -72,7 +72,7 @@ def set_platform_limits(connection: sa.Connection, platform_id: int, limits: Pla
 
 def day_of_usage(connection: sa.Connection, platform_id: int, day: date) -> DayOfUsage:
     """Returns what a platform has sent in a day, as far as it was counted."""
-    pools = [pool.pool_id for pool in registry.pool_refs(connection)]
+    pools = [pool.pool_id for pool in pool_refs(connection)]
     found = driver_connection(connection).execute(_DAY, (pools, platform_id, day), prepare=True).fetchone()
     return DayOfUsage(*cast("tuple[int, int]", found))
 

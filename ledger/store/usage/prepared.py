@@ -12,9 +12,12 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LedgerError, or_error, or_raise
-from ledger.store import admissions, registry
+from ledger.store import admissions
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.numbers import CollectiveNumbers, Numbered
+from ledger.store.platforms import platform_number
+from ledger.store.pools import pool_ref
 from ledger.store.usage import limits
 from ledger.store.usage.batches import BatchIdentity
 from ledger.store.usage.claims import EventClaim
@@ -86,7 +89,7 @@ class Prepared:
     method: Method
     membership_version: int | None
     read_again: Callable[[], Batch]
-    collectives: registry.Numbered
+    collectives: Numbered
     accepted: BoolArray
     claimed: Int64Array
     claimed_ids: EventIds
@@ -165,7 +168,7 @@ class Preparation:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        self.collectives = registry.CollectiveNumbers(database)
+        self.collectives = CollectiveNumbers(database)
         self.readings = Readings()
 
     def one(self, sent: Sent) -> Prepared:
@@ -198,8 +201,8 @@ class Preparation:
         ]
 
     def _standing(self, connection: sa.Connection, sent: Sent) -> _Standing:
-        pool = registry.pool_ref(connection, sent.identity.pool)
-        platform_id = registry.platform_number(connection, sent.identity.platform)
+        pool = pool_ref(connection, sent.identity.pool)
+        platform_id = platform_number(connection, sent.identity.platform)
         terms = terms_of(connection, pool, platform_id, sent.method_id)
         reading = self.readings.now(connection, pool, terms.method)
         now = self._clock()

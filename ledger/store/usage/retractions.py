@@ -14,10 +14,12 @@ import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, Violation
 from ledger.log.leaves import decode
-from ledger.store import log, registry, turns
+from ledger.store import log, turns
 from ledger.store import tables as t
 from ledger.store.admissions import require_admitted
 from ledger.store.log import PoolRef
+from ledger.store.numbers import collective_numbers
+from ledger.store.platforms import platform_number
 from ledger.store.transactions import computing
 from ledger.store.turns import Turn
 from ledger.store.usage import batches, limits
@@ -88,7 +90,7 @@ def retract(
         QuotaError: too many calls of the platform that read whole batches wait.
         StateError: the pool was closed, or the platform is not admitted any more.
     """
-    platform_id = registry.platform_number(connection, request.platform)
+    platform_id = platform_number(connection, request.platform)
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
     wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
@@ -156,7 +158,7 @@ def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRe
 
 
 def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
-    platform_id = registry.platform_number(connection, request.platform)
+    platform_id = platform_number(connection, request.platform)
     numbers = find_numbers(connection, pool, platform_id, request.event_ids)
     unknown = [place for place, event_id in enumerate(request.event_ids) if event_id not in numbers]
     if unknown:
@@ -208,7 +210,7 @@ def _choose(
             return None
         usage = reading.usage_in(columns, taken)
         weights = weigh_by_month(usage, np.ones(len(usage), dtype=np.bool_))
-    numbers = registry.collective_numbers(connection, usage.names)
+    numbers = collective_numbers(connection, usage.names)
     weights_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
     method = Method(batch.content.method, "-", 0, version=batch.content.method_version)
     batches.put_contents(connection, pool, [NewWeights(weights_number, method, weights, numbers)])

@@ -168,14 +168,14 @@ def adopt(output: Output, pool: Pool) -> None:
 
     Only if nothing newer was ever signed: otherwise the log forks, and whoever has the newer one can prove it.
     """
-    from ledger.store import registry
     from ledger.store.acts import REGISTRY
+    from ledger.store.pools import get_pool
     from services.process.host import signing_parts
     from services.settings import load_settings
 
     with signing_parts(load_settings()) as (database, signing):
         with database.transaction() as connection:
-            ref = REGISTRY if pool == REGISTRY.name else registry.get_pool(connection, pool).ref
+            ref = REGISTRY if pool == REGISTRY.name else get_pool(connection, pool).ref
         adopted = signing.signer.adopt(ref)
     output.show(
         {"pool": pool, "size": adopted.size},

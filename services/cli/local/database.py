@@ -172,7 +172,7 @@ def sweep(output: Output) -> None:
     They are left behind where a server ends in mid-batch. Run it as the schema's owner, while the service runs.
     """
     from ledger.store.objects import open_bodies
-    from ledger.store.registry import pool_refs
+    from ledger.store.pools import pool_refs
     from services.settings import load_settings
     from services.wiring import system_clock
 

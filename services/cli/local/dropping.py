@@ -10,9 +10,10 @@ from ledger.errors import InvalidInputError, LedgerError, NotFoundError, StateEr
 from ledger.files.layout import CHECKPOINT
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.notes import MAX_NOTE_BYTES
-from ledger.store import checkpoints, registry
+from ledger.store import checkpoints
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.pools import pool_ref
 from ledger.store.usage.closing import closing_leaf, drop_events
 from payout.store.rounds import latest_posted, posting_leaf
 from services.cli.base.output import Output
@@ -27,7 +28,7 @@ def drop(output: Output, database: Database, name: str, bundle: Path) -> int:
         InvalidInputError: the bundle is none of this log that holds all of its usage and that round's posting.
     """
     with database.transaction() as connection:
-        pool = registry.pool_ref(connection, name)
+        pool = pool_ref(connection, name)
         closed = closing_leaf(connection, pool)
         if closed is None:
             raise StateError(f"pools/{name}", "POOL_OPEN", "takes usage; close it first: moiety pool close")

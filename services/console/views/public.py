@@ -10,7 +10,8 @@ from starlette.responses import Response
 from ledger.errors import NotFoundError
 from ledger.journal import COMMONS
 from ledger.registry import is_resource_id
-from ledger.store import checkpoints, journal, registry
+from ledger.store import checkpoints, journal
+from ledger.store.pools import get_pool
 from payout.store import pools
 from payout.store.rounds import RoundState, list_rounds, paid_at_least
 from services.api import convert
@@ -40,7 +41,7 @@ def show(visit: Visit) -> Response:
         raise PageMissingError
     with visit.parts.database.transaction() as connection:
         try:
-            pool = registry.get_pool(connection, visit.ids["pool"])
+            pool = get_pool(connection, visit.ids["pool"])
         except NotFoundError:
             raise PageMissingError from None
         terms = pools.list_policies(connection, pool.ref)[-1]
