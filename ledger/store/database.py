@@ -202,6 +202,6 @@ _NOTHING: Final = nullcontext()
 
 
 def _forget(_: object, entry: Any, __: object) -> None:
-    """Forget what a connection knows of its database: the next transaction may go to another."""
-    for name in [name for name in entry.info if name != CLOCK]:
+    """Forget what a connection learned of its database: the next transaction may go to another."""
+    for name in [name for name in entry.info if name not in (CLOCK, WAITED)]:
         del entry.info[name]

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ledger.errors import StateError
 from ledger.store.database import Database
 from ledger.store.faults import SERVICE_ROLE
+from ledger.store.transactions import locking
 from services.process.passage import give_passage, unprivileged_user
 from services.schema import upgrade
 from tests.support.deployment import SteppedClock, deployed
@@ -103,6 +104,16 @@ def test_nothing_is_known_of_a_database_after_a_transaction(bouncer: Bouncer) ->
             assert "numbers" not in connection.info
             connection.info["numbers"] = {"irish": 1}
     opened.close()
+
+
+def test_waits_for_heads_are_counted_behind_a_pooler_too(bouncer: Bouncer) -> None:
+    waits: list[float] = []
+    opened = Database(bouncer("transaction"), connections=2, pooler=True, waited=waits.append)
+    for _ in range(2):
+        with opened.transaction() as connection, locking(connection):
+            pass
+    opened.close()
+    assert len(waits) == 2
 
 
 IGNORING: Final = "ignore_startup_parameters = options"
