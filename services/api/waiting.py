@@ -1,0 +1,23 @@
+"""What a request would propose, where an open proposal says the same already: a repeat must not propose it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from ledger.acts.entries import ActContent
+from ledger.store.acts import REGISTRY, Acts, Proposal
+
+
+def waiting_act(acts: Acts, connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:
+    """Returns the first open proposal of a kind of act of the registry whose content says this; None without one."""
+    return next(waiting_acts(acts, connection, kind, **about), None)
+
+
+def waiting_acts(acts: Acts, connection: sa.Connection, kind: type[ActContent], **about: str) -> Iterator[Proposal]:
+    """Gives all open proposals of a kind of act of the registry whose content says this."""
+    for found in acts.list_proposals(connection, REGISTRY, only_open=True):
+        made = found.content
+        if made.effect == kind.type and all(made.content[field] == value for field, value in about.items()):
+            yield found
