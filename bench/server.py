@@ -15,9 +15,9 @@ from typing import Any, Final
 import grpc
 import numpy as np
 
-import ledger.store.usage.pages
+import ledger.store.usage.first_look
 from ledger.store.usage.claims import EventClaim
-from ledger.store.usage.pages import Looked
+from ledger.store.usage.first_look import Looked
 from moiety.v1 import accounts_pb2, usage_pb2
 from services.process.host import serving
 from services.process.logs import configure_logs
@@ -64,7 +64,7 @@ def main(*options: str) -> int:
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:
-        setattr(ledger.store.usage.pages, "ask", _unclaimed)  # noqa: B010  # not what it is declared as
+        setattr(ledger.store.usage.first_look, "ask", _unclaimed)  # noqa: B010  # not what it is declared as
     keep_freed_memory()  # before the threads of the empty handlers, which would each have a heap of their own
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped(settings.drain_seconds) as stopped:

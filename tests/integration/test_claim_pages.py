@@ -20,10 +20,11 @@ from ledger.store import tables as t
 from ledger.store.platforms import platform_number
 from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
-from ledger.store.usage import pages
+from ledger.store.usage import first_look
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.pages import OVERLAPS_MAX
 from ledger.store.usage.prepared import Sent
 from ledger.store.usage.second_look import look_again
 from ledger.usage.pages import EventIds, unpacked
@@ -173,7 +174,7 @@ def test_a_page_of_rows_that_were_there_before_is_not_written_twice(
     """As where pages came with an upgrade."""
     sending, base = Sending(scene), 5 * 2**110
     with monkeypatch.context() as context:
-        context.setattr(pages, "cut", lambda ids: ([], ids))
+        context.setattr(first_look, "cut", lambda ids: ([], ids))
         sending.send(range(base, base + 700))
     sending.send(range(base + 650, base + 1_400))
     sending.send(range(base, base + 1_400))
@@ -183,12 +184,12 @@ def test_many_overlapping_pages_make_ids_rows_again(scene: Scene, shared_owner: 
     """A platform's own ids cannot make its pages a heap that each probe has to read."""
     rng, sending, base = random.Random(22), Sending(scene), 7 * 2**110
     span = 2**100
-    for _ in range(pages.OVERLAPS_MAX + 12):
+    for _ in range(OVERLAPS_MAX + 12):
         sending.send(sorted(base + rng.randrange(span) for _ in range(20)))
     with shared_owner.connect() as connection:
         query = sa.select(sa.func.count()).where(t.claim_page.c.low.between(UUID(int=base), UUID(int=base + span)))
         written = connection.execute(query).scalar_one()
-    assert written == pages.OVERLAPS_MAX + 1
+    assert written == OVERLAPS_MAX + 1
 
 
 def test_a_wide_page_behind_many_narrow_ones_is_found(scene: Scene) -> None:
@@ -279,7 +280,7 @@ def test_claims_of_one_transaction_have_no_id_of_a_platform_in_common(
 ) -> None:
     claims = [EventClaim(place % platforms, place, array(ids)) for place, ids in enumerate(claimed)]
     with pytest.raises(EventsKnownError) if has_common else nullcontext():
-        pages.require_distinct(claims)
+        first_look.require_distinct(claims)
 
 
 def test_what_was_recorded_between_the_look_and_the_lock_is_seen(scene: Scene) -> None:
@@ -293,7 +294,7 @@ def test_what_was_recorded_between_the_look_and_the_lock_is_seen(scene: Scene) -
             (base + 2**109, [base + 2**109 + 50]),
         ):  # a page, and a row
             ids = array(range(start, start + 100))
-            (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, ids)])
+            (looked,) = first_look.look(connection, pool, [EventClaim(platform_id, -1, ids)])
             assert not looked.known.any()
             look_again(connection, pool, [looked])()
             accepted(parts.usage, PLATFORMS[0], f"between-{len(between)}", between)
@@ -307,7 +308,7 @@ def test_the_second_look_reads_the_pages_of_new_batches_alone(scene: Scene, shar
     with parts.database.transaction() as connection:
         pool = pool_ref(connection, POOL)
         platform_id = platform_number(connection, PLATFORMS[0])
-        (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, array(range(base, base + 100)))])
+        (looked,) = first_look.look(connection, pool, [EventClaim(platform_id, -1, array(range(base, base + 100)))])
         accepted(parts.usage, PLATFORMS[0], "before-second-look", range(base + 200, base + 300))
         read = pages_read(connection)
         look_again(connection, pool, [looked])()
@@ -323,7 +324,7 @@ def test_a_page_among_many_rows_of_others_is_compared_id_by_id_under_the_lock_to
         pool = pool_ref(connection, POOL)
         platform_id = platform_number(connection, PLATFORMS[0])
         ids = array([*range(base + 1, base + 100), base + 1401])
-        (looked,) = pages.look(connection, pool, [EventClaim(platform_id, -1, ids)])
+        (looked,) = first_look.look(connection, pool, [EventClaim(platform_id, -1, ids)])
         accepted(parts.usage, PLATFORMS[0], "among-apart", [base + 1399])
         with driver_connection(connection).pipeline():
             look_again(connection, pool, [looked])()

@@ -30,11 +30,12 @@ from ledger.store.groups import Groups
 from ledger.store.numbers import NumbersChangedError, ask_numbers
 from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection, pipelined_to_commit
-from ledger.store.usage import batches, limits, pages
+from ledger.store.usage import batches, first_look, limits
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
+from ledger.store.usage.first_look import Looked
 from ledger.store.usage.id_schemes import hold_unfixed
-from ledger.store.usage.pages import Looked
+from ledger.store.usage.pages import put_pages
 from ledger.store.usage.prepared import Preparation, Prepared, Sent
 from ledger.store.usage.second_look import look_again
 from ledger.usage.limits import DayOfUsage
@@ -183,7 +184,7 @@ class UsageStore:
         self._recorded_before(sent)
         prepared = self._prepared(sent)
         with self._database.reading() as connection:
-            (looked,) = pages.look(connection, prepared.pool, [prepared.claim(batch_number=0)])
+            (looked,) = first_look.look(connection, prepared.pool, [prepared.claim(batch_number=0)])
             taken = ~looked.rows().find_free(connection, prepared.pool)
         known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
         content = prepared.of_free(~known).content()
@@ -252,10 +253,10 @@ class UsageStore:
         pool = group[0].pool
         numbers = [self._batch_numbers.take(connection) for _ in group]
         claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
-        pages.require_distinct(claims)
+        first_look.require_distinct(claims)
         with driver_connection(connection).pipeline():
             require_numbers = _ask_numbers(connection, group)
-            looked = pages.ask(connection, pool, claims)
+            looked = first_look.ask(connection, pool, claims)
             require_numbers()
             found = looked()
         _hold_unfixed(connection, group)
@@ -287,7 +288,7 @@ class UsageStore:
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         used = {(each.method, each.membership_version) for each in group}
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
-            pages.put_pages(connection, pool, looked)
+            put_pages(connection, pool, [(one.claim, page) for one in looked for page in one.pages])
             batches.put_contents(connection, pool, weights, bodies, rows)
             leaves, now = log.append_now(connection, pool, contents, ask=partial(look_again, connection, pool, looked))
             admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))

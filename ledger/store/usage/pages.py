@@ -1,15 +1,10 @@
-"""Claim pages in Postgres: writing them, and what of a platform's ids is found before the head of the log is locked.
-
-No unique index keeps two pages from having the same id, so every writer looks twice. It notes the log's size, looks at
-pages and rows, and writes its own. What it does under the lock is in `second_look`.
-"""
+"""Claim pages in Postgres: writing them, and finding ids and overlaps in them and among rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -21,9 +16,8 @@ from ledger.store import tables as t
 from ledger.store.log import PoolRef
 from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
 from ledger.store.transactions import driver_connection
-from ledger.store.usage.claims import EventClaim, EventsKnownError
-from ledger.usage.batch import BoolArray
-from ledger.usage.pages import EventIds, Page, are_distinct, ascending, cut, earliest_lows, known_among, unpacked
+from ledger.store.usage.claims import EventClaim
+from ledger.usage.pages import EventIds, Page, earliest_lows, known_among, unpacked
 
 OVERLAPS_MAX: Final = 64
 """A page that would overlap more others is not written, and its ids go in as rows. So at most one page more than this
@@ -38,70 +32,8 @@ _NEAR_MAX: Final = 128
 """Pages that are read to look which of them overlap which page. Where there are more, each page is looked up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a look found of a claim.
-
-    Attributes:
-        size: the log's size before the look.
-        pages: what may be written as pages; none has a known id.
-        loose: the other ids, ascending; of known ones among them, only those that pages have are left out.
-        known: (n,) which of the claim's ids were recorded before; of loose ids, which pages have.
-        overlaps: how many pages each of `pages` overlaps.
-    """
-
-    claim: EventClaim
-    size: int
-    pages: tuple[Page, ...]
-    loose: EventIds
-    known: BoolArray
-    overlaps: tuple[int, ...]
-
-    def rows(self) -> EventClaim:
-        """Returns the claim on the ids that are to be rows."""
-        return replace(self.claim, event_ids=self.loose, cut=None)
-
-
-def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> list[Looked]:
-    """Look at what is recorded. What is not stays so only if `second_look` says so, under the lock."""
-    return ask(connection, pool, claims)()
-
-
-def ask(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> Callable[[], list[Looked]]:
-    """Begin to look; returns what waits for the answer and looks on. In a pipeline this itself waits for nothing."""
-    standing = _ask_standing(connection, pool, claims)
-    cuts = [claim.cut or cut(claim.event_ids) for claim in claims]
-
-    def looked() -> list[Looked]:
-        found: dict[int, Looked] = {}
-        for size, platform_id, levels, any_rows in standing.fetchall():
-            places = [place for place, claim in enumerate(claims) if claim.platform_id == platform_id]
-            mine = [(claims[place], *cuts[place]) for place in places]
-            of_platform = _look(connection, pool, mine, size, levels, any_rows=any_rows)
-            found.update(zip(places, of_platform, strict=True))
-        return [found[place] for place in range(len(claims))]
-
-    return looked
-
-
-def require_distinct(claims: Sequence[EventClaim]) -> None:
-    """Check that no two of these claims of one transaction have an id of the same platform in common.
-
-    Raises:
-        EventsKnownError: two have.
-    """
-    for platform_id in {claim.platform_id for claim in claims}:
-        ids = [claim.event_ids for claim in claims if claim.platform_id == platform_id and len(claim.event_ids)]
-        # Where ids ascend with time, each claim's mostly follow another's as a whole.
-        spans = sorted((each[0].tobytes(), each[-1].tobytes()) for each in ids)
-        lie_apart = all(last < first for (_, last), (first, _) in pairwise(spans))
-        if not lie_apart and not are_distinct(np.concatenate(ids)):
-            raise EventsKnownError
-
-
-def put_pages(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked]) -> None:
-    """Write the pages of claims."""
-    pages = [(one.claim, page) for one in looked for page in one.pages]
+def put_pages(connection: sa.Connection, pool: PoolRef, pages: Sequence[tuple[EventClaim, Page]]) -> None:
+    """Write pages of claims."""
     put_rows(
         connection,
         t.claim_page,
@@ -128,9 +60,9 @@ def find_numbers(
         t.event.c.event_id == sa.any_(sa.literal(list(event_ids), sa.ARRAY(sa.Uuid))),
     )
     found = {row.event_id: row.batch_number for row in connection.execute(rows)}
-    ((_, _, levels, _),) = _ask_standing(connection, pool, [EventClaim(platform_id, 0, array_of([]))]).fetchall()
+    ((_, _, levels, _),) = ask_standing(connection, pool, [EventClaim(platform_id, 0, array_of([]))]).fetchall()
     ids = array_of(event_id.bytes for event_id in event_ids if event_id not in found)
-    for place, number in _in_pages(connection, pool, platform_id, ids, levels):
+    for place, number in find_in_pages(connection, pool, platform_id, ids, levels):
         found[UUID(bytes=ids[place].tobytes())] = number
     return found
 
@@ -164,7 +96,7 @@ WHERE pool_id = %(pool)s
 """
 
 
-def _ask_standing(
+def ask_standing(
     connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]
 ) -> psycopg.Cursor[tuple[int, int, list[int], bool]]:
     """Asks for the log's size, and of each platform for the levels of its pages, and whether any platform has a row
@@ -198,79 +130,6 @@ _FIRST_ID: Final = bytes(16)
 _LAST_ID: Final = b"\xff" * 16
 
 
-def _look(
-    connection: sa.Connection,
-    pool: PoolRef,
-    claims: Sequence[tuple[EventClaim, Sequence[Page], EventIds]],
-    size: int,
-    levels: Sequence[int],
-    *,
-    any_rows: bool,
-) -> list[Looked]:
-    """Look at claims of one platform together, each with its pages and its other ids.
-
-    Args:
-        connection: the one that will write.
-        pool: the pool.
-        claims: in any order.
-        size: the log's size before the look.
-        levels: those that the platform's pages have.
-        any_rows: whether there may be a row of any platform among the ids of the pages.
-    """
-    platform_id = claims[0][0].platform_id
-    pages = [page for _, kept, _ in claims for page in kept]
-    in_rows = [*rows_among(connection, pool, platform_id, pages)] if any_rows else []
-    overlapping = iter(_overlapping(connection, pool, platform_id, pages, levels))
-    apart = [_apart(kept, loose, [next(overlapping) for _ in kept]) for _, kept, loose in claims]
-    all_loose = np.concatenate([one.loose for one in apart])
-    in_pages = [place for place, _ in _in_pages(connection, pool, platform_id, all_loose, levels)]
-    shared = [*in_rows, all_loose[in_pages]]
-    found = []
-    for (claim, _, _), one in zip(claims, apart, strict=True):
-        # Of these the platform has others too, near to the claim's.
-        known = known_among(claim.event_ids, np.concatenate([*shared, *one.others]))
-        looked = Looked(claim, size, tuple(one.pages), one.loose, known, tuple(one.overlaps))
-        found.append(_without_known(looked) if known.any() else looked)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Apart:
-    """A claim's pages that may be written, how many each overlaps, the ids of those, and the claim's other ids."""
-
-    pages: list[Page]
-    overlaps: list[int]
-    others: list[EventIds]
-    loose: EventIds
-
-
-def _apart(pages: Sequence[Page], loose: EventIds, overlapping: Sequence[Sequence[EventIds]]) -> _Apart:
-    kept: list[Page] = []
-    overlaps: list[int] = []
-    others: list[EventIds] = []
-    for page, near in zip(pages, overlapping, strict=True):
-        if len(near) > OVERLAPS_MAX:
-            loose = np.concatenate([loose, page.ids])
-            continue
-        kept.append(page)
-        overlaps.append(len(near))
-        others += near
-    return _Apart(kept, overlaps, others, ascending(loose))
-
-
-def _without_known(looked: Looked) -> Looked:
-    """Returns it without the ids that are known, and with the pages that are then too small as loose ids."""
-    known_ids = looked.claim.event_ids[looked.known]
-    pages, overlaps, loose = [], [], [looked.loose[~known_among(looked.loose, known_ids)]]
-    for page, count in zip(looked.pages, looked.overlaps, strict=True):
-        left, rest = cut(page.ids[~known_among(page.ids, known_ids)])
-        loose.append(rest)
-        pages += left
-        overlaps += [count] * len(left)
-    ids = np.concatenate(loose)
-    return replace(looked, pages=tuple(pages), overlaps=tuple(overlaps), loose=ascending(ids))
-
-
 _NEAR: Final = """
 SELECT page.low, page.high, page.width, page.ids
 FROM (VALUES {}) AS asked (level, earliest)
@@ -295,7 +154,7 @@ CROSS JOIN LATERAL (
 """
 
 
-def _overlapping(
+def find_overlapping(
     connection: sa.Connection, pool: PoolRef, platform_id: int, pages: Sequence[Page], levels: Sequence[int]
 ) -> list[list[EventIds]]:
     """Returns for each page the ids of those that overlap it, as far as they are not too many."""
@@ -364,7 +223,7 @@ CROSS JOIN LATERAL (
 """
 
 
-def _in_pages(
+def find_in_pages(
     connection: sa.Connection, pool: PoolRef, platform_id: int, ids: EventIds, levels: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Returns the place of each id that a page has, with the page's batch number."""

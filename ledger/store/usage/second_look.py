@@ -23,7 +23,8 @@ from ledger.store.log import PoolRef
 from ledger.store.rows import Value
 from ledger.store.transactions import driver_connection
 from ledger.store.usage.claims import EventsKnownError
-from ledger.store.usage.pages import OVERLAPS_MAX, Looked, array_of, rows_among, span_of
+from ledger.store.usage.first_look import Looked
+from ledger.store.usage.pages import OVERLAPS_MAX, array_of, rows_among, span_of
 from ledger.usage.pages import EventIds, Page, known_among, unpacked
 
 
