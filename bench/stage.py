@@ -28,8 +28,8 @@ from ledger.acts.people import Actor
 from ledger.registry import Collective
 from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, read_people
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.people import read_people
 from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
 from moiety import Client

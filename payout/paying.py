@@ -31,10 +31,9 @@ from ledger.payments import (
 )
 from ledger.registry import CollectiveStatus
 from ledger.store import log
-from ledger.store.acts import REGISTRY
 from ledger.store.collectives import list_collectives
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pools import pool_ref
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault

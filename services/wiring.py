@@ -18,8 +18,8 @@ from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
 from ledger.store.notices import PUT_CONTACT
 from ledger.store.objects import open_bodies
-from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
 from ledger.store.platforms import REGISTER_PLATFORM
+from ledger.store.principals import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
 from ledger.store.readers import Readers
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore

@@ -8,11 +8,10 @@ act is based on cannot change between the check and the write.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,25 +22,21 @@ from ledger.acts.entries import (
     Decision,
     DecisionContent,
     PrincipalContent,
-    PrincipalStatus,
     ProposalContent,
     SaltedContent,
     without_salt,
 )
-from ledger.acts.people import PEOPLE_KINDS, PROPOSAL_LIFETIME, Actor, People
-from ledger.errors import LostRaceError, NotFoundError, StateError
-from ledger.log.leaves import Content, Leaf, decode
-from ledger.log.origins import REGISTRY_LOG
+from ledger.acts.people import PEOPLE_KINDS, Actor, People
+from ledger.errors import LostRaceError, StateError
+from ledger.log.leaves import Content
 from ledger.registry import require_text
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.people import read_people
+from ledger.store.proposals import Proposal, ProposalState, get_proposal, list_proposals, proposal_name
 from ledger.store.rows import int8s, put_rows
-from ledger.store.transactions import driver_connection, read_time
-
-REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
-"""The deployment's own log. It works like a pool's, under a name that no pool may have."""
 
 MAX_REASON: Final = 1_000
 
@@ -72,29 +67,6 @@ class Effect(Generic[A]):
     rests_on: Callable[[sa.Connection, PoolRef, A], Mapping[str, str]] = lambda *_: {}
 
 
-class ProposalState(StrEnum):
-    """The state of a proposal."""
-
-    OPEN = "OPEN"
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-    WITHDRAWN = "WITHDRAWN"
-    LAPSED = "LAPSED"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A proposal with its state. `log` is the pool whose log it is in, or `registry`."""
-
-    log: PoolRef
-    leaf_index: int
-    hash: bytes
-    time: datetime
-    content: ProposalContent
-    state: ProposalState
-    decision: Leaf[DecisionContent] | None
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of an act: what it did, or the proposal that waits for another operator."""
@@ -120,65 +92,6 @@ class Ruling:
     decision: Decision
     actor: Actor
     reason: str = ""
-
-
-def read_people(connection: sa.Connection, size: int | None = None) -> People:
-    """Returns who may act, as of now, or after the first `size` leaves of the registry's log.
-
-    Raises:
-        StateError: the deployment was never founded.
-    """
-    head = driver_connection(connection).execute(_REGISTRY_HEAD, (REGISTRY.pool_id,), prepare=True).fetchone()
-    now_size, last_time = cast("tuple[int, datetime]", head or (0, None))
-    if not now_size:
-        raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
-    people = People()
-    for leaf in _people_leaves(connection, now_size if size is None else size):
-        people.take_in(leaf)
-    if size is None:
-        people.size, people.time = now_size, last_time
-    return people
-
-
-def leaves_about_operators(connection: sa.Connection, size: int) -> list[int]:
-    """Returns the leaves about operators among the first `size` of the registry's log, which acts name as a chain."""
-    people, found = People(), []
-    for leaf in _people_leaves(connection, size):
-        people.take_in(leaf)
-        if people.last_leaf == leaf.index:
-            found.append(leaf.index)
-    return found
-
-
-def _people_leaves(connection: sa.Connection, size: int) -> Iterator[Leaf[Content]]:
-    rows = driver_connection(connection).execute(_PEOPLE, (REGISTRY.pool_id, size), prepare=True).fetchall()
-    for (entry,) in cast("list[tuple[bytes]]", rows):
-        yield decode(entry, PEOPLE_KINDS)
-
-
-# Raw SQL: every act asks who may act, and SQLAlchemy takes longer to send it than Postgres to run it.
-_REGISTRY_HEAD: Final = "SELECT size, last_time FROM head WHERE pool_id = %s"
-_PEOPLE: Final = """
-SELECT entry FROM people JOIN leaf ON leaf.pool_id = people.pool_id AND leaf.leaf_index = people.leaf_index
-WHERE people.pool_id = %s AND people.leaf_index < %s ORDER BY people.leaf_index
-"""
-
-
-def is_suspended(connection: sa.Connection, principal: str) -> bool:
-    """Returns whether an operator or auditor is suspended, without reading everybody's leaves."""
-    on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
-    query = (
-        sa.select(t.leaf.c.entry)
-        .join_from(t.people, t.leaf, on)
-        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.principal == principal)
-        .order_by(t.people.c.leaf_index.desc())
-        .limit(1)
-    )
-    entry = connection.execute(query).scalar()
-    if entry is None:  # a founder, of whom nothing was said since
-        return False
-    said = decode(bytes(entry), {PrincipalContent.type: PrincipalContent}).content
-    return said.status == PrincipalStatus.SUSPENDED
 
 
 def begin(connection: sa.Connection, pool: PoolRef) -> tuple[People, datetime]:
@@ -242,7 +155,7 @@ class Acts:
         rests_on = dict(effect.rests_on(connection, pool, stamped))
         said = stamped.said()
         mine = 0
-        for waiting in self.list_proposals(connection, pool, only_open=True):
+        for waiting in list_proposals(connection, pool, only_open=True):
             # One that rests on something else by now could not be approved, and must not hide this one.
             made = waiting.content
             asked_before = made.effect, without_salt(made.content), made.rests_on
@@ -254,7 +167,7 @@ class Acts:
         proposal = ProposalContent(effect=content.type, content=said, rests_on=rests_on, reason=reason)
         (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people)], now)
         connection.execute(sa.insert(t.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
-        return Outcome(proposal=self.get_proposal(connection, pool, leaf.index))
+        return Outcome(proposal=get_proposal(connection, pool, leaf.index))
 
     def decide(self, connection: sa.Connection, pool: PoolRef, leaf_index: int, ruling: Ruling) -> Outcome:
         """Approve, reject or withdraw a proposal; approving carries it out. Repeating a decision changes nothing.
@@ -265,7 +178,7 @@ class Acts:
         """
         require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
         people, now = begin(connection, pool)
-        proposal = self.get_proposal(connection, pool, leaf_index)
+        proposal = get_proposal(connection, pool, leaf_index)
         if _says_the_same(proposal, ruling):
             return Outcome(proposal=proposal)
         if proposal.state is not ProposalState.OPEN:
@@ -281,7 +194,7 @@ class Acts:
             people.require_actor(act, now, _pool_name(pool))
             people.require_enough_left(act)
             done = self._carry_out(connection, pool, proposal, act, now)
-        return Outcome(done=done, proposal=self.get_proposal(connection, pool, leaf_index))
+        return Outcome(done=done, proposal=get_proposal(connection, pool, leaf_index))
 
     def _carry_out(
         self, connection: sa.Connection, pool: PoolRef, proposal: Proposal, act: ActContent, now: datetime
@@ -290,33 +203,6 @@ class Acts:
         if dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
             raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} is based on")
         return effect.carry_out(connection, pool, act, now)
-
-    def get_proposal(self, connection: sa.Connection, pool: PoolRef, leaf_index: int) -> Proposal:
-        """Returns a proposal by its leaf.
-
-        Raises:
-            NotFoundError: the leaf is not a proposal's.
-        """
-        for found in self.list_proposals(connection, pool, after=leaf_index - 1, limit=1):
-            if found.leaf_index == leaf_index:
-                return found
-        raise NotFoundError(proposal_name(pool, leaf_index))
-
-    def list_proposals(
-        self,
-        connection: sa.Connection,
-        pool: PoolRef,
-        *,
-        only_open: bool = False,
-        after: int = -1,
-        limit: int | None = None,
-    ) -> Iterator[Proposal]:
-        """Returns a log's proposals in log order, after the leaf `after`."""
-        now = read_time(connection)
-        if only_open:
-            after = _past_lapsed(connection, pool, after, now)
-        for row in connection.execute(_proposals(pool, after, limit, only_undecided=only_open)).all():
-            yield _proposal(pool, row, now)
 
     def proposed_act(self, proposal: Proposal) -> ActContent:
         """Returns the act that a proposal is for, without its actor."""
@@ -368,16 +254,6 @@ def append_decision(connection: sa.Connection, pool: PoolRef, content: DecisionC
         put_rows(connection, t.decision, pool.pool_id, row)
 
 
-def proposal_name(pool: PoolRef, leaf_index: int) -> str:
-    """The resource name of a proposal."""
-    return f"{log_name(pool)}/proposals/{leaf_index}"
-
-
-def log_name(pool: PoolRef) -> str:
-    """The resource name of what the log belongs to: a pool, or the registry."""
-    return pool.name if pool == REGISTRY else f"pools/{pool.name}"
-
-
 def _salted(content: A) -> A:
     """Returns an act about what somebody is paid with its salt."""
     return content.model_copy(update={"salt": secrets.token_hex(32)}) if isinstance(content, SaltedContent) else content
@@ -406,46 +282,3 @@ def _try_out(connection: sa.Connection, pool: PoolRef, effect: Effect[Any], cont
 def _says_the_same(proposal: Proposal, ruling: Ruling) -> bool:
     decided = proposal.decision.content if proposal.decision else None
     return decided is not None and (decided.decision, decided.by) == (ruling.decision.value, ruling.actor.name)
-
-
-def _at(leaf: Any, pool_id: Any, index: Any) -> Any:
-    return (leaf.c.pool_id == pool_id) & (leaf.c.leaf_index == index)
-
-
-def _past_lapsed(connection: sa.Connection, pool: PoolRef, after: int, now: datetime) -> int:
-    """Returns the leaf behind which all undecided proposals are open: those that lapsed stay undecided, come first, and
-    are more and more. It is `after` unless one lapsed behind it.
-    """
-    oldest = connection.execute(_proposals(pool, after, 1, only_undecided=True)).first()
-    if oldest is None or _proposal(pool, oldest, now).state is ProposalState.OPEN:
-        return after
-    return log.first_since(connection, pool, now - PROPOSAL_LIFETIME) - 1
-
-
-def _proposals(pool: PoolRef, after: int, limit: int | None, *, only_undecided: bool) -> sa.Select[Any]:
-    """The proposals behind a leaf with what was decided, in log order; of all or of the undecided ones."""
-    proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
-    query = (
-        sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
-        .select_from(t.proposal)
-        .join(proposed, _at(proposed, t.proposal.c.pool_id, t.proposal.c.leaf_index))
-        .outerjoin(
-            t.decision,
-            (t.decision.c.pool_id == t.proposal.c.pool_id) & (t.decision.c.subject == t.proposal.c.leaf_index),
-        )
-        .outerjoin(decided, _at(decided, t.decision.c.pool_id, t.decision.c.leaf_index))
-        .where(t.proposal.c.pool_id == pool.pool_id, t.proposal.c.leaf_index > after)
-        .order_by(t.proposal.c.leaf_index)
-        .limit(limit)
-    )
-    return query.where(t.decision.c.leaf_index.is_(None)) if only_undecided else query
-
-
-def _proposal(pool: PoolRef, row: Any, now: datetime) -> Proposal:
-    leaf = decode(bytes(row.entry), {ProposalContent.type: ProposalContent})
-    decision = decode(bytes(row.decision), {DecisionContent.type: DecisionContent}) if row.decision else None
-    if decision:
-        state = ProposalState(decision.content.decision)
-    else:
-        state = ProposalState.LAPSED if now - leaf.time > PROPOSAL_LIFETIME else ProposalState.OPEN
-    return Proposal(pool, leaf.index, bytes(row.hash), leaf.time, leaf.content, state, decision)

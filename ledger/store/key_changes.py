@@ -12,7 +12,7 @@ from ledger.log.key_changes import KeyChange
 from ledger.log.leaves import Leaf, decode
 from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY
+from ledger.store.log import REGISTRY
 
 
 def read_changes(connection: sa.Connection) -> list[KeyChange]:

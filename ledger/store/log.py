@@ -20,6 +20,7 @@ from ledger.log.leaves import (
     time_of,
 )
 from ledger.log.merkle import Coordinate, Frontier
+from ledger.log.origins import REGISTRY_LOG
 from ledger.store import tables as t
 from ledger.store.rows import byteas, int2s, int8s, put_rows
 from ledger.store.transactions import clock_of, driver_connection, locking, read_time
@@ -36,6 +37,15 @@ class PoolRef:
     name: str
     currency: str
     distribute: str = ""
+
+
+REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
+"""The deployment's own log. It works like a pool's, under a name that no pool may have."""
+
+
+def log_name(pool: PoolRef) -> str:
+    """The resource name of what the log belongs to: a pool, or the registry."""
+    return pool.name if pool == REGISTRY else f"pools/{pool.name}"
 
 
 def open_log(connection: sa.Connection, pool_id: int) -> None:

@@ -14,11 +14,12 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import COLLECTIVES, ContactContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
-from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.acts import Effect, append_act
 from ledger.store.collectives import require_collective
 from ledger.store.desk import contact, mail_cursor, notice
 from ledger.store.log import PoolRef
 from ledger.store.pace import Pace
+from ledger.store.people import read_people
 
 TOLD_AFTER: Final = timedelta(days=30)
 """How long a contact that was replaced still hears of changes of contact and payee: who took both over is found out."""

@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from ledger.registry import is_resource_id
 from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.transactions import driver_connection
 from ledger.usage.batch import Int64Array
 

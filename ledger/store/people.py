@@ -1,84 +1,76 @@
-"""Operators, auditors and controls in Postgres: changing and reading them."""
+"""Who may act, read from the registry's log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from hashlib import sha256
-from typing import Any, Final
+from typing import Final, cast
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import ControlsContent, PrincipalContent, PrincipalStatus, WitnessesContent
-from ledger.acts.people import People, Person
-from ledger.errors import FormatError, InvalidInputError, NotFoundError
-from ledger.log.witnessed import timing_policy
-from ledger.store.acts import Effect, append_act, read_people
-from ledger.store.log import PoolRef
+from ledger.acts.entries import PrincipalContent, PrincipalStatus
+from ledger.acts.people import PEOPLE_KINDS, People
+from ledger.errors import StateError
+from ledger.log.leaves import Content, Leaf, decode
+from ledger.store import tables as t
+from ledger.store.log import REGISTRY
+from ledger.store.transactions import driver_connection
 
 
-def _person(connection: sa.Connection, name: str) -> Person | None:
-    return read_people(connection).persons.get(name)
+def read_people(connection: sa.Connection, size: int | None = None) -> People:
+    """Returns who may act, as of now, or after the first `size` leaves of the registry's log.
+
+    Raises:
+        StateError: the deployment was never founded.
+    """
+    head = driver_connection(connection).execute(_REGISTRY_HEAD, (REGISTRY.pool_id,), prepare=True).fetchone()
+    now_size, last_time = cast("tuple[int, datetime]", head or (0, None))
+    if not now_size:
+        raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
+    people = People()
+    for leaf in _people_leaves(connection, now_size if size is None else size):
+        people.take_in(leaf)
+    if size is None:
+        people.size, people.time = now_size, last_time
+    return people
 
 
-def _put_principal(connection: sa.Connection, pool: PoolRef, content: PrincipalContent, now: datetime) -> Person:
-    if content.status not in set(PrincipalStatus):
-        raise InvalidInputError.of("principal.status", f"must be ACTIVE or SUSPENDED, got {content.status[:80]!r}")
-    append_act(connection, pool, content, now)
-    person = _person(connection, content.principal)
-    if person is None:
-        raise NotFoundError(content.principal)
-    return person
+def leaves_about_operators(connection: sa.Connection, size: int) -> list[int]:
+    """Returns the leaves about operators among the first `size` of the registry's log, which acts name as a chain."""
+    people, found = People(), []
+    for leaf in _people_leaves(connection, size):
+        people.take_in(leaf)
+        if people.last_leaf == leaf.index:
+            found.append(leaf.index)
+    return found
 
 
-def _standing_principal(connection: sa.Connection, _: PoolRef, content: PrincipalContent) -> Person | None:
-    person = _person(connection, content.principal)
-    return person if person and person.status == content.status else None
+def _people_leaves(connection: sa.Connection, size: int) -> Iterator[Leaf[Content]]:
+    rows = driver_connection(connection).execute(_PEOPLE, (REGISTRY.pool_id, size), prepare=True).fetchall()
+    for (entry,) in cast("list[tuple[bytes]]", rows):
+        yield decode(entry, PEOPLE_KINDS)
 
 
-def _principal_version(connection: sa.Connection, _: PoolRef, content: PrincipalContent) -> dict[str, str]:
-    person = _person(connection, content.principal)
-    return {content.principal: person.status.value if person else "none"}
+# Raw SQL: every act asks who may act, and SQLAlchemy takes longer to send it than Postgres to run it.
+_REGISTRY_HEAD: Final = "SELECT size, last_time FROM head WHERE pool_id = %s"
+_PEOPLE: Final = """
+SELECT entry FROM people JOIN leaf ON leaf.pool_id = people.pool_id AND leaf.leaf_index = people.leaf_index
+WHERE people.pool_id = %s AND people.leaf_index < %s ORDER BY people.leaf_index
+"""
 
 
-PUT_PRINCIPAL: Final = Effect(PrincipalContent, _put_principal, _standing_principal, rests_on=_principal_version)
-"""Registers an operator or auditor, or changes its status. Returns a `Person`."""
-
-
-def _set_controls(connection: sa.Connection, pool: PoolRef, content: ControlsContent, now: datetime) -> People:
-    content.controls.require_sound()
-    append_act(connection, pool, content, now)
-    return read_people(connection)
-
-
-def _standing_controls(connection: sa.Connection, _: PoolRef, content: ControlsContent) -> People | None:
-    people = read_people(connection)
-    return people if people.controls == content.controls else None
-
-
-def _set_witnesses(connection: sa.Connection, pool: PoolRef, content: WitnessesContent, now: datetime) -> str:
-    try:
-        timing_policy(content.policy)
-    except FormatError as error:
-        raise InvalidInputError.of("witnesses.policy", f"{error.subject} {error.reason}") from None
-    append_act(connection, pool, content, now)
-    return content.policy
-
-
-def _standing_witnesses(connection: sa.Connection, _: PoolRef, content: WitnessesContent) -> str | None:
-    return content.policy if read_people(connection).witnesses == content.policy else None
-
-
-def _witnesses_version(connection: sa.Connection, _: PoolRef, __: Any) -> dict[str, str]:
-    return {"witnesses": sha256(read_people(connection).witnesses.encode()).hexdigest()}
-
-
-SET_WITNESSES: Final = Effect(WitnessesContent, _set_witnesses, _standing_witnesses, rests_on=_witnesses_version)
-"""Names the witnesses by whom reviews are timed. Returns their policy; raises InvalidInputError if it is none."""
-
-
-def _controls_version(connection: sa.Connection, _: PoolRef, __: Any) -> dict[str, str]:
-    return {"controls": read_people(connection).controls.model_dump_json()}
-
-
-SET_CONTROLS: Final = Effect(ControlsContent, _set_controls, _standing_controls, rests_on=_controls_version)
-"""Changes how many people acts need. Returns `People`; raises InvalidInputError if the controls are not valid."""
+def is_suspended(connection: sa.Connection, principal: str) -> bool:
+    """Returns whether an operator or auditor is suspended, without reading everybody's leaves."""
+    on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
+    query = (
+        sa.select(t.leaf.c.entry)
+        .join_from(t.people, t.leaf, on)
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.principal == principal)
+        .order_by(t.people.c.leaf_index.desc())
+        .limit(1)
+    )
+    entry = connection.execute(query).scalar()
+    if entry is None:  # a founder, of whom nothing was said since
+        return False
+    said = decode(bytes(entry), {PrincipalContent.type: PrincipalContent}).content
+    return said.status == PrincipalStatus.SUSPENDED

@@ -13,9 +13,8 @@ from ledger.errors import AlreadyExistsError, NotFoundError
 from ledger.income import Distribute
 from ledger.store import log, turns
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY
 from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.paging import page_by_name
 
 _REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency, t.pool.c.distribute)

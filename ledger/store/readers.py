@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from ledger.errors import BusyError, InvalidInputError, NotFoundError, StateError, StoreUnavailableError
 from ledger.registry import require_resource_id
 from ledger.store import log, proofs
-from ledger.store.acts import REGISTRY, log_name
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef, log_name
 from ledger.store.pools import pool_ref
 
 logger: Final = logging.getLogger(__name__)

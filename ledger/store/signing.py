@@ -14,8 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import StateError
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, log_name
-from ledger.store.log import PoolRef, of_pools
+from ledger.store.log import REGISTRY, PoolRef, log_name, of_pools
 from ledger.store.transactions import driver_connection
 
 _DATABASE: Final = """

@@ -19,12 +19,13 @@ from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, Effect, append_act, read_people
+from ledger.store.acts import Effect, append_act
 from ledger.store.collectives import require_collective
 from ledger.store.desk import webhook_delivery as delivery_table
 from ledger.store.desk import webhook_details as details_table
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pace import Pace
+from ledger.store.people import read_people
 from ledger.store.platforms import platform_number
 from ledger.store.pools import pool_ref
 from ledger.store.vault import Vault

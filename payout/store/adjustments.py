@@ -17,10 +17,10 @@ from ledger.journal import awaiting_account, collective_account, owing_account, 
 from ledger.log.leaves import Leaf, decode
 from ledger.store import journal, log, methods
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, Effect
+from ledger.store.acts import Effect
 from ledger.store.conflicts import taken_keys
 from ledger.store.journal import RecordedLeaf
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.usage.entries import MethodContent
 from payout.adjustments import (
     SOURCES,

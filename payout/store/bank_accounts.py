@@ -14,8 +14,8 @@ from ledger.errors import InvalidInputError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import income
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, Effect, append_act
-from ledger.store.log import PoolRef
+from ledger.store.acts import Effect, append_act
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pools import pool_ref
 from payout.store import tables as t
 

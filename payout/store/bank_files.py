@@ -17,9 +17,9 @@ from ledger.log.leaves import Leaf, decode
 from ledger.payments import Bookings, pool_bookings, render
 from ledger.store import journal, log
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, Effect, append_act, begin
+from ledger.store.acts import Effect, append_act, begin
 from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.transactions import driver_connection
 from payout.payments.lines import BookedLine, lines_of_file
 from payout.store import bank_lines, pay_runs, reversals

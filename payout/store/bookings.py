@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.payments import Booking, Bookings, parse_bookings, render
 from ledger.store import log
-from ledger.store.acts import REGISTRY
+from ledger.store.log import REGISTRY
 
 SALT_BYTES: Final = 32
 

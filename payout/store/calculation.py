@@ -13,9 +13,8 @@ from ledger.errors import LostRaceError
 from ledger.income import Period
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, proofs
-from ledger.store.acts import REGISTRY
 from ledger.store.collectives import collectives_changed_since, get_collective, paid_collectives
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from payout.amounts import Carried
 from payout.calculation import (
     Asked,

@@ -19,10 +19,10 @@ from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, p
 from ledger.registry import CollectiveStatus
 from ledger.store import journal, log
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, Effect, append_act, begin
+from ledger.store.acts import Effect, append_act, begin
 from ledger.store.collectives import list_collectives
 from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pools import pool_ref
 from ledger.store.transactions import driver_connection
 from payout.payments.matching import AFTER, Sent, State

@@ -16,9 +16,10 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import log
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.acts import Effect, append_act
 from ledger.store.admissions import insert_admissions
 from ledger.store.log import PoolRef
+from ledger.store.people import read_people
 from ledger.store.pools import PoolRecord, get_pool, insert_pool, list_pools
 from ledger.store.transactions import driver_connection
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent

@@ -18,7 +18,8 @@ from ledger.acts.people import RECOVERY_DELAY
 from ledger.errors import InvalidInputError, StateError
 from ledger.store import log, turns
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, append_act, begin
+from ledger.store.acts import append_act, begin
+from ledger.store.log import REGISTRY
 from ledger.store.transactions import read_time
 from moiety.keys import make_key
 from services.access.keys import ApiKey, Principal, Role, insert_key, parse_hash

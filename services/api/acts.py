@@ -6,6 +6,7 @@ import grpc
 
 from ledger.acts.entries import Decision
 from ledger.store.acts import Ruling
+from ledger.store.proposals import get_proposal, list_proposals
 from moiety.v1 import acts_pb2 as pb
 from moiety.v1 import acts_pb2_grpc
 from services.access.permissions import actor
@@ -27,7 +28,7 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
     def GetProposal(self, request: pb.GetProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
         with self._database.transaction() as connection:
             pool, leaf_index = proposal_in(connection, request.name, "name")
-            return convert.proposal_to_proto(self._acts.get_proposal(connection, pool, leaf_index))
+            return convert.proposal_to_proto(get_proposal(connection, pool, leaf_index))
 
     def ListProposals(
         self, request: pb.ListProposalsRequest, context: grpc.ServicerContext
@@ -35,9 +36,7 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
-            found = list(
-                self._acts.list_proposals(connection, pool, only_open=request.only_open, after=after, limit=limit)
-            )
+            found = list(list_proposals(connection, pool, only_open=request.only_open, after=after, limit=limit))
         listed, token = page_of(found, limit, convert.proposal_to_proto, lambda proposal: (proposal.leaf_index,))
         return pb.ListProposalsResponse(proposals=listed, next_page_token=token)
 
@@ -54,7 +53,7 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
         with self._database.transaction() as connection:
             pool, leaf_index = proposal_in(connection, name, "name")
             self._acts.decide(connection, pool, leaf_index, ruling)
-            found = self._acts.get_proposal(connection, pool, leaf_index)
+            found = get_proposal(connection, pool, leaf_index)
         # The decision may have been about keys.
         self._keyring.forget()
         return convert.proposal_to_proto(found)

@@ -16,8 +16,8 @@ from ledger.errors import InvalidInputError
 from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
 from ledger.store import log
-from ledger.store.acts import REGISTRY
 from ledger.store.gates import Gate
+from ledger.store.log import REGISTRY
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds

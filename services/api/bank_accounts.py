@@ -12,9 +12,11 @@ from ledger.acts.entries import ActContent, BankAccountContent, PayeeContent
 from ledger.errors import InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
-from ledger.store.acts import REGISTRY, Acts, look_alone
+from ledger.store.acts import Acts, look_alone
 from ledger.store.collectives import require_collective
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
+from ledger.store.proposals import get_proposal
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
 from moiety.v1 import payments_pb2 as pb
@@ -122,7 +124,7 @@ class BankAccountMethods:
     ) -> pb.ProposedAccount:
         with self._database.transaction() as connection:
             pool, leaf_index = proposal_in(connection, request.name, "name")
-            match self._acts.proposed_act(self._acts.get_proposal(connection, pool, leaf_index)):
+            match self._acts.proposed_act(get_proposal(connection, pool, leaf_index)):
                 case PayeeContent(collective=collective, details_hash=proposed):
                     payee = payees.latest(connection, collective)
                     standing = payee.details_hash if payee else None
@@ -142,8 +144,7 @@ class BankAccountMethods:
     ) -> str:
         """The hash by which these details are proposed already; empty if they are not."""
         hashes = [
-            bytes.fromhex(found.content.content["details_hash"])
-            for found in waiting_acts(self._acts, connection, kind, **about)
+            bytes.fromhex(found.content.content["details_hash"]) for found in waiting_acts(connection, kind, **about)
         ]
         found = payees.read_details(connection, self._vault, hashes) if hashes else {}
         return next((digest.hex() for digest, known in found.items() if known == details), "")

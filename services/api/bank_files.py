@@ -13,9 +13,11 @@ from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.errors import InvalidInputError
 from ledger.registry import require_resource_id, require_text
 from ledger.store import desk
-from ledger.store.acts import REGISTRY, Acts, look_alone, proposal_name
+from ledger.store.acts import Acts, look_alone
 from ledger.store.database import Database
 from ledger.store.desk import KeptFile
+from ledger.store.log import REGISTRY
+from ledger.store.proposals import proposal_name
 from moiety.v1 import payments_pb2 as pb
 from payout.banking import Banking
 from payout.paying import Paying
@@ -52,7 +54,7 @@ class BankFileMethods:
         with self._database.transaction() as connection:
             look_alone(connection)
             about = {"bank_account": bank_account, "message": message.kind, "message_id": message.message_id}
-            if waiting := waiting_act(self._acts, connection, BankFileContent, **about):
+            if waiting := waiting_act(connection, BankFileContent, **about):
                 asked = BankFileContent.model_validate(waiting.content.content)
                 place = proposal_name(REGISTRY, waiting.leaf_index)
                 self._banking.require_same(connection, asked, request.content, waits_as=place)
@@ -115,7 +117,7 @@ class BankFileMethods:
             raise InvalidInputError.of("pays", f"must have at most {MAX_PAYS:,}, got {len(request.pays):,}")
         with self._database.transaction() as connection:
             look_alone(connection)
-            if waiting := waiting_act(self._acts, connection, BankMatchContent, bank_account=bank_account, line=line):
+            if waiting := waiting_act(connection, BankMatchContent, bank_account=bank_account, line=line):
                 place = proposal_name(REGISTRY, waiting.leaf_index)
                 return pb.BankLine(name=convert.line_to_name(bank_account, line), proposal=place)
             content = self._word(connection, bank_account, line, parts, request)

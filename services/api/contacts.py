@@ -11,8 +11,10 @@ from ledger.acts.entries import COLLECTIVES, OPERATORS, ContactContent
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import require_resource_id
 from ledger.store import notices
-from ledger.store.acts import REGISTRY, Acts, look_alone
+from ledger.store.acts import Acts, look_alone
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
+from ledger.store.proposals import get_proposal
 from ledger.store.transactions import read_time
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
@@ -58,7 +60,7 @@ class ContactMethods:
     ) -> pb.ProposedContact:
         with self._database.transaction() as connection:
             pool, leaf_index = proposal_in(connection, request.name, "name")
-            act = self._acts.proposed_act(self._acts.get_proposal(connection, pool, leaf_index))
+            act = self._acts.proposed_act(get_proposal(connection, pool, leaf_index))
             if not isinstance(act, ContactContent):
                 raise InvalidInputError.of("name", "must be of a proposal for a contact")
             standing = notices.find_contact(connection, act.principal)

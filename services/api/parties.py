@@ -12,9 +12,10 @@ from ledger.acts.entries import PlatformContent
 from ledger.errors import AlreadyExistsError
 from ledger.registry import Collective
 from ledger.store import domains, log
-from ledger.store.acts import REGISTRY, Acts, look_alone
+from ledger.store.acts import Acts, look_alone
 from ledger.store.collectives import get_collective, list_collectives
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
 from ledger.store.platforms import get_platform, list_platforms
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role

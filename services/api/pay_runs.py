@@ -11,9 +11,11 @@ import grpc
 from ledger.acts.entries import PayRunContent
 from ledger.errors import IdentityReusedError, InvalidInputError
 from ledger.registry import require_resource_id
-from ledger.store.acts import REGISTRY, Acts, look_alone, proposal_name
+from ledger.store.acts import Acts, look_alone
 from ledger.store.collectives import require_collective
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
+from ledger.store.proposals import proposal_name
 from ledger.store.transactions import read_time
 from moiety.v1 import payments_pb2 as pb
 from payout.paying import Paying
@@ -45,7 +47,7 @@ class PayRunMethods:
         with self._database.transaction() as connection:
             look_alone(connection)
             known = pay_runs.find_leaf(connection, name)
-            waiting = None if known else waiting_act(self._acts, connection, PayRunContent, pay_run=name)
+            waiting = None if known else waiting_act(connection, PayRunContent, pay_run=name)
             found = (
                 known.content if known else PayRunContent.model_validate(waiting.content.content) if waiting else None
             )

@@ -12,9 +12,10 @@ from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import InvalidInputError
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, require_resource_id, require_text
-from ledger.store.acts import REGISTRY, Acts
+from ledger.store.acts import Acts
 from ledger.store.admissions import admitted_platforms
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
 from ledger.store.platforms import get_platform
 from ledger.store.pools import PoolRecord, get_pool, list_pools
 from ledger.store.usage import closing

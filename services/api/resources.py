@@ -7,8 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.registry import require_range
-from ledger.store.acts import REGISTRY
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pools import pool_ref
 from payout.settlement import require_round_number
 from services.access.permissions import require_pool

@@ -16,9 +16,9 @@ from ledger.log.merkle import HASH_BYTES
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.registry import require_range, require_request_id, require_resource_id, require_text
 from ledger.store import log
-from ledger.store.acts import REGISTRY
 from ledger.store.kept import Kept
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.proposals import get_proposal
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import PUBLIC_PAYEES_MIN, FairnessReport, fairness_report, in_percents
@@ -96,7 +96,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             of_log, leaf_index = proposal_in(connection, request.proposal, "proposal")
             if of_log not in (pool, REGISTRY):
                 raise InvalidInputError.of("proposal", "must be of this pool or of the registry")
-            return self._acts.proposed_act(self._acts.get_proposal(connection, of_log, leaf_index))
+            return self._acts.proposed_act(get_proposal(connection, of_log, leaf_index))
 
     def CalculateRound(self, request: pb.CalculateRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         require_request_id(request.request_id, "request_id")

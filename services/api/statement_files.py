@@ -23,10 +23,10 @@ from ledger.log.witnessed import timing_policy
 from ledger.payments import BookingKind, parse_pool_bookings, render
 from ledger.store import checkpoints, key_changes, log, methods, proofs
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.kept import Kept
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.people import leaves_about_operators, read_people
 from payout.adjustments import account_of
 from payout.dossiers import (
     Dossier,

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from ledger.acts.entries import ActContent
-from ledger.store.acts import REGISTRY, Acts, Proposal
+from ledger.store.log import REGISTRY
+from ledger.store.proposals import Proposal, list_proposals
 
 
-def waiting_act(acts: Acts, connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:
+def waiting_act(connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:
     """Returns the first open proposal of a kind of act of the registry whose content says this; None without one."""
-    return next(waiting_acts(acts, connection, kind, **about), None)
+    return next(waiting_acts(connection, kind, **about), None)
 
 
-def waiting_acts(acts: Acts, connection: sa.Connection, kind: type[ActContent], **about: str) -> Iterator[Proposal]:
+def waiting_acts(connection: sa.Connection, kind: type[ActContent], **about: str) -> Iterator[Proposal]:
     """Gives all open proposals of a kind of act of the registry whose content says this."""
-    for found in acts.list_proposals(connection, REGISTRY, only_open=True):
+    for found in list_proposals(connection, REGISTRY, only_open=True):
         made = found.content
         if made.effect == kind.type and all(made.content[field] == value for field, value in about.items()):
             yield found

@@ -19,9 +19,8 @@ import structlog
 from ledger.errors import BusyError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
 from ledger.log.leaves import Content, EncodedLeaf, decode
 from ledger.store import log
-from ledger.store.acts import log_name
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import PoolRef, log_name
 from ledger.store.readers import Readers
 from moiety.v1 import audit_pb2 as pb
 from payout.entries import CONTENTS

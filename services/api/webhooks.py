@@ -13,8 +13,9 @@ from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, StateError
 from ledger.registry import require_range, require_resource_id
 from ledger.store import log, webhooks
-from ledger.store.acts import REGISTRY, Outcome, log_name, read_people
-from ledger.store.log import PoolRef
+from ledger.store.acts import Outcome
+from ledger.store.log import REGISTRY, PoolRef, log_name
+from ledger.store.people import read_people
 from ledger.store.transactions import read_time
 from moiety.v1 import webhooks_pb2 as pb
 from moiety.v1 import webhooks_pb2_grpc

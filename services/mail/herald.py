@@ -28,10 +28,10 @@ from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
 from ledger.store import log, notices
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, read_people
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.notices import Notice
+from ledger.store.people import read_people
 from ledger.store.pools import get_pool, list_pools
 from ledger.store.transactions import read_time
 from payout.entries import CONTENTS, RoundContent

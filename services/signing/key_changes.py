@@ -17,9 +17,9 @@ from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.origins import log_origin, split_origin
 from ledger.log.witnessed import timing_policy
 from ledger.store import checkpoints, key_changes, log, turns
-from ledger.store.acts import REGISTRY, log_name, read_people
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef, log_name
+from ledger.store.people import read_people
 from ledger.store.pools import pool_refs
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder

@@ -41,11 +41,10 @@ from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.notes import parse_note
 from ledger.log.origins import log_origin
 from ledger.store import checkpoints, key_changes, log, proofs, signing, turns
-from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef, log_name
 from ledger.store.transactions import read_time
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder

@@ -29,11 +29,10 @@ from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
 from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
 from ledger.store import checkpoints, log, proofs
-from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.proofs import ConsistencyProof
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer

@@ -25,9 +25,9 @@ from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.log.leaves import EncodedLeaf, decode
 from ledger.store import log, webhooks
-from ledger.store.acts import REGISTRY, is_suspended, log_name, read_people
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef, log_name
+from ledger.store.people import is_suspended, read_people
 from ledger.store.pools import pool_ref, pool_refs
 from ledger.store.readers import Readers
 from ledger.store.transactions import read_time

@@ -19,7 +19,7 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent, PayeeContent
 from ledger.registry import Collective
 from ledger.store import log
-from ledger.store.acts import REGISTRY
+from ledger.store.log import REGISTRY
 from ledger.store.transactions import read_time
 from ledger.store.vault import add_key
 from moiety import (

@@ -21,8 +21,8 @@ from ledger.log.key_changes import KeyChange, Reason
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note
 from ledger.store import checkpoints
-from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCosignature
+from ledger.store.log import REGISTRY
 from ledger.store.pools import get_pool, pool_refs
 from moiety.errors import InvalidArgumentError
 from services.cli.app import main

@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from ledger.errors import StateError
 from ledger.log.leaves import time_of
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
-from ledger.store.log import PoolRef, append_now, clock_ahead, lock_head, open_log
+from ledger.store.log import REGISTRY, PoolRef, append_now, clock_ahead, lock_head, open_log
 from ledger.store.transactions import read_time
 from ledger.usage.entries import IdSchemeContent
 from moiety import Platform

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from ledger.errors import AlreadyExistsError, StateError, StoreUnavailableError
 from ledger.log.note_keys import SigningKey
 from ledger.store import log
-from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
+from ledger.store.log import REGISTRY
 from ledger.store.pools import insert_pool, list_pools, pool_ref
 from ledger.store.tables import metadata
 from moiety import Method, Policy, Pool, Schedule

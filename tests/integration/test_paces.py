@@ -12,8 +12,9 @@ import pytest
 
 from ledger.acts.people import PROPOSAL_LIFETIME
 from ledger.store import acts, log, notices, webhooks
-from ledger.store.acts import REGISTRY
+from ledger.store.log import REGISTRY
 from ledger.store.pools import pool_ref
+from ledger.store.proposals import list_proposals, proposal_name
 from ledger.store.vault import add_key
 from moiety import FailedPreconditionError, Method, ResourceExhaustedError
 from services.access import sessions
@@ -124,8 +125,8 @@ def test_proposals_that_lapsed_hide_none_that_is_open(deploy: Callable[..., Depl
     fresh = propose(scene, 3)
     with deployment.running.parts.database.transaction() as connection:
         pool = pool_ref(connection, POOL)
-        page = list(deployment.running.parts.acts.list_proposals(connection, pool, only_open=True, limit=2))
-    assert [acts.proposal_name(pool, each.leaf_index) for each in page] == [fresh]
+        page = list(list_proposals(connection, pool, only_open=True, limit=2))
+    assert [proposal_name(pool, each.leaf_index) for each in page] == [fresh]
     assert [each.name for each in scene.operator.list_proposals(POOL, only_open=True)] == [fresh]
     assert [each.name for each in scene.operator.list_proposals(POOL)] == [*lapsed, fresh]
 

@@ -18,8 +18,8 @@ from audit.store.stored_log import StoredLog
 from audit.weighing import Weighing
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
-from ledger.store.acts import REGISTRY
 from ledger.store.calls import Work, work_of_call
+from ledger.store.log import REGISTRY
 from ledger.store.objects import open_bodies
 from ledger.store.pools import pool_ref
 from ledger.usage.entries import UsageContent

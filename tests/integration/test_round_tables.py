@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
 from ledger.store import log
-from ledger.store.acts import REGISTRY
 from ledger.store.database import Database
 from ledger.store.kept import Kept
+from ledger.store.log import REGISTRY
 from payout.statement import lines_of, page_of_lines
 from payout.store import round_tables
 from payout.store.round_tables import lines_of_table, page_of_table

@@ -20,10 +20,9 @@ from ledger.log.forks import ForkEvidence
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey
 from ledger.store import checkpoints, log, proofs
-from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.pools import get_pool
 from moiety import Client, Policy, Pool
 from services.process.embedded import embedded_postgres

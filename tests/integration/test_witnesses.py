@@ -19,7 +19,7 @@ from ledger.log.forks import ForkEvidence
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witnessing import AddCheckpoint
 from ledger.store import log
-from ledger.store.acts import REGISTRY
+from ledger.store.log import REGISTRY
 from moiety import Client, Policy, Pool
 from services.cli.app import main
 from services.process.embedded import embedded_postgres

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ActContent, Decision, Founder, KeyContent, PrincipalContent
 from ledger.acts.people import Actor
-from ledger.store.acts import REGISTRY, Ruling
+from ledger.store.acts import Ruling
 from ledger.store.connections import as_driver_url
 from ledger.store.database import Database
+from ledger.store.log import REGISTRY
 from moiety import Client
 from moiety.keys import NewKey, make_key
 from services.access.founding import Founding, found, is_founded

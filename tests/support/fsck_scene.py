@@ -19,9 +19,10 @@ from ledger.acts.people import A, Actor
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store import checkpoints, log, tables
-from ledger.store.acts import REGISTRY, read_people
 from ledger.store.bodies import Bodies
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.log import REGISTRY
+from ledger.store.people import read_people
 from ledger.store.pools import pool_ref
 from moiety import Client, Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
