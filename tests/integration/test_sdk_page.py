@@ -28,11 +28,12 @@ def test_the_code_of_the_page_does_what_it_says(
     monkeypatch.setenv("MOIETY_ADDRESS", deployment.address)
     monkeypatch.setenv("MOIETY_API_KEY", deployment.key("platforms/tunesmith"))
     page = PAGE.read_text()
-    names: dict[str, Any] = {"__name__": "page"}
+    names: dict[str, Any] = {"__name__": "page", "operator": scene.operator}
     for found in _CODE.finditer(page):
         code = "\n" * page.count("\n", 0, found.start(1)) + found[1]
         exec(compile(code, PAGE, "exec"), names)
     client: Client = names["client"]
     assert client.find_event("folk", str(event_id_of("play-4"))).event.units == 1
     client.close()
+    assert scene.operator.get_collective("irish").members == 412
     names["outbox"].close()
