@@ -14,12 +14,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from audit.findings import At, at
 from audit.payments_fold import PaymentsFold
 from audit.steps import Step
+from ledger.acts.act import LEDGER, POLICY, SCHEDULER, ActContent
 from ledger.acts.controls import ONE, Controls, Kind
 from ledger.acts.entries import (
-    LEDGER,
-    POLICY,
-    SCHEDULER,
-    ActContent,
     CollectiveContent,
     ControlsContent,
     Decision,

@@ -25,7 +25,8 @@ from audit.reviews import Reviews, review_said
 from audit.scheduled import Scheduled
 from audit.steps import Step
 from audit.usage_fold import UsageFold
-from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
+from ledger.acts.act import ActContent
+from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, Movement, PayingContent
 from ledger.errors import LedgerCorruptError
 from ledger.income import ReportContent, ReversalContent

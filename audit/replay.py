@@ -19,7 +19,7 @@ from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
 from audit.usage_fold import UsageFold
 from audit.weighing import Weighing
-from ledger.acts.entries import ActContent
+from ledger.acts.act import ActContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.income import Period
 from ledger.journal import collectives_of

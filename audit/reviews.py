@@ -9,7 +9,8 @@ from typing import Any
 
 from audit.findings import at
 from audit.steps import Step
-from ledger.acts.entries import COLLECTIVES, POLICY, SCHEDULER, Decision, DecisionContent
+from ledger.acts.act import COLLECTIVES, POLICY, SCHEDULER
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import FormatError
 from ledger.log.leaves import Leaf
 from ledger.log.merkle import Frontier

@@ -16,9 +16,9 @@ from typing import Any, Final
 from audit.acts_fold import ActsFold
 from audit.findings import At, at
 from audit.steps import Step
+from ledger.acts.act import OPERATORS
 from ledger.acts.controls import TWO
 from ledger.acts.entries import (
-    OPERATORS,
     REGISTRY_CONTENTS,
     DeploymentContent,
     KeyContent,

@@ -9,7 +9,7 @@ from math import ceil, floor
 from audit.statement_acts import judge_pool, read_registry
 from audit.statement_file import canonical_json
 from audit.statement_reading import Reading, of_kind, only, require
-from ledger.acts.entries import POLICY, SCHEDULER
+from ledger.acts.act import POLICY, SCHEDULER
 from ledger.errors import FormatError
 from ledger.journal import collective_account, held_account
 from ledger.log.merkle import verify_inclusion

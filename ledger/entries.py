@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 from typing import ClassVar, Final
 
+from ledger.acts.act import SaltedContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import SaltedContent
 from ledger.journal import (
     COMMONS,
     COSTS,

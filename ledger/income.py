@@ -19,8 +19,8 @@ from typing import ClassVar, Final
 from pydantic import Field
 from stdnum.iso7064 import mod_97_10
 
+from ledger.acts.act import ActContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent
 from ledger.entries import Movement
 from ledger.errors import InvalidInputError
 from ledger.journal import (

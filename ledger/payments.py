@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ledger.acts.entries import Salt
+from ledger.acts.act import Salt
 from ledger.errors import LedgerCorruptError
 from ledger.log.canonical import canonical, parsed
 from ledger.log.leaves import AmountMinor

@@ -18,8 +18,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from ledger.acts.act import SaltedContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import SaltedContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import (
     COMMONS,

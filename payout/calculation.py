@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.acts.act import ActContent
+from ledger.acts.entries import CollectiveContent
 from ledger.income import Period
 from ledger.journal import REVENUE
 from ledger.log.merkle import root

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ledger.acts.entries import ActContent
+from ledger.acts.act import ActContent
 from ledger.journal import COMMONS, FEES, REVENUE
 from ledger.registry import NANO, Collective
 from payout.adjustments import Adjusted, account_of

@@ -9,8 +9,9 @@ from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ledger.acts.act import ActContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent, CollectiveContent, DecisionContent, ProposalContent
+from ledger.acts.entries import CollectiveContent, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, GrantContent, PayingContent, PaymentContent, ReleaseContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.journal import (

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
 
+from ledger.acts.act import COLLECTIVES, ActContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import COLLECTIVES, ActContent
 from ledger.log.leaves import Sha256Hex
 from payout.policy import Policy
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.act import SCHEDULER
 from ledger.acts.controls import TWO, Kind
-from ledger.acts.entries import SCHEDULER
 from ledger.acts.people import Actor, People
 from ledger.errors import StateError
 from ledger.store.log import PoolRef

@@ -17,8 +17,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.act import POLICY, SCHEDULER, ActContent, without_salt
 from ledger.acts.controls import ONE, Kind
-from ledger.acts.entries import POLICY, SCHEDULER, ActContent, Decision, DecisionContent, without_salt
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.log.leaves import Leaf

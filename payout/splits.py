@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 
+from ledger.acts.act import COLLECTIVES, SaltedContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import COLLECTIVES, SaltedContent
 from ledger.errors import InvalidInputError, ProofError
 from ledger.log.canonical import canonical, parsed
 from ledger.log.leaves import AmountMinor, Sha256Hex

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from ledger.acts.act import ActContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent
 from ledger.income import Period
 from ledger.log.leaves import DecimalInt
 from ledger.money import MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR

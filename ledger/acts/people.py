@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from ledger.acts.act import OPERATORS, ActContent
 from ledger.acts.controls import TWO, Controls
 from ledger.acts.entries import (
-    OPERATORS,
-    ActContent,
     ControlsContent,
     DeploymentContent,
     KeyContent,

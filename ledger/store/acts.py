@@ -15,17 +15,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from ledger.acts.act import OPERATORS, ActContent, SaltedContent, without_salt
 from ledger.acts.controls import ONE
-from ledger.acts.entries import (
-    OPERATORS,
-    ActContent,
-    Decision,
-    DecisionContent,
-    PrincipalContent,
-    ProposalContent,
-    SaltedContent,
-    without_salt,
-)
+from ledger.acts.entries import Decision, DecisionContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS, Actor, People
 from ledger.errors import LostRaceError, StateError
 from ledger.log.leaves import Content

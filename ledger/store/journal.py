@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.acts.entries import ActContent, without_salt
+from ledger.acts.act import ActContent, without_salt
 from ledger.entries import (
     CollectiveMovement,
     GrantContent,

@@ -11,8 +11,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from ledger.acts.act import COLLECTIVES
 from ledger.acts.contacts import Contact
-from ledger.acts.entries import COLLECTIVES, ContactContent
+from ledger.acts.entries import ContactContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
 from ledger.store.acts import Effect, append_act
 from ledger.store.collectives import require_collective

@@ -14,7 +14,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from ledger.acts.entries import COLLECTIVES, PLATFORMS, WebhookContent, WebhookState
+from ledger.acts.act import COLLECTIVES, PLATFORMS
+from ledger.acts.entries import WebhookContent, WebhookState
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode

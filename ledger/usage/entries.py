@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from ledger.acts.act import ActContent
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import (
     Content,

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.acts.act import ActContent
+from ledger.acts.entries import CollectiveContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
 from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
 from ledger.log.leaves import Leaf, decode

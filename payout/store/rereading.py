@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent
+from ledger.acts.act import ActContent
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import decode
 from ledger.store import log, methods

@@ -7,7 +7,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import LEDGER, Decision, DecisionContent
+from ledger.acts.act import LEDGER
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.acts.people import People
 from ledger.errors import InvalidInputError, LostRaceError, StateError
 from ledger.income import ReceiptContent, ReversalContent

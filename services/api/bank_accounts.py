@@ -8,7 +8,8 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent, BankAccountContent, PayeeContent
+from ledger.acts.act import ActContent
+from ledger.acts.entries import BankAccountContent, PayeeContent
 from ledger.errors import InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text

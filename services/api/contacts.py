@@ -7,7 +7,8 @@ from typing import Final
 
 import grpc
 
-from ledger.acts.entries import COLLECTIVES, OPERATORS, ContactContent
+from ledger.acts.act import COLLECTIVES, OPERATORS
+from ledger.acts.entries import ContactContent
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import require_resource_id
 from ledger.store import notices

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.acts.entries import COLLECTIVES, ActContent
+from ledger.acts.act import COLLECTIVES, ActContent
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.merkle import HASH_BYTES
 from ledger.money import MAX_BALANCE_MINOR

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from audit.statement_acts import POOL_KINDS
 from audit.statement_file import EntryLine, LogPart, ProvedEntry, StatementFile
-from ledger.acts.entries import COLLECTIVES, ActContent, CollectiveContent
+from ledger.acts.act import COLLECTIVES, ActContent
+from ledger.acts.entries import CollectiveContent
 from ledger.acts.people import People
 from ledger.entries import BookingContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError

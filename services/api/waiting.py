@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent
+from ledger.acts.act import ActContent
 from ledger.store.log import REGISTRY
 from ledger.store.proposals import Proposal, list_proposals
 

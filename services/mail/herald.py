@@ -10,9 +10,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 import structlog
 
+from ledger.acts.act import COLLECTIVES, OPERATORS
 from ledger.acts.entries import (
-    COLLECTIVES,
-    OPERATORS,
     REGISTRY_CONTENTS,
     BankFileContent,
     BankMatchContent,

@@ -12,8 +12,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.act import ActContent
 from ledger.acts.controls import Controls
-from ledger.acts.entries import ActContent, Decision, Founder, KeyContent, PrincipalContent
+from ledger.acts.entries import Decision, Founder, KeyContent, PrincipalContent
 from ledger.acts.people import Actor
 from ledger.store.acts import Ruling
 from ledger.store.connections import as_driver_url

@@ -17,16 +17,8 @@ from typing import Any, Final, TypeVar
 from audit.progress import Progress
 from audit.replay import Verdict, replay_round
 from audit.weighing import BatchSum, BatchTotals, Summed
-from ledger.acts.entries import (
-    POLICY,
-    SCHEDULER,
-    ActContent,
-    Decision,
-    DecisionContent,
-    PoolOpenedContent,
-    ProposalContent,
-    SaltedContent,
-)
+from ledger.acts.act import POLICY, SCHEDULER, ActContent, SaltedContent
+from ledger.acts.entries import Decision, DecisionContent, PoolOpenedContent, ProposalContent
 from ledger.acts.people import Actor
 from ledger.entries import (
     GrantContent,

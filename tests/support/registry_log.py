@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
+from ledger.acts.act import ActContent
 from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     REGISTRY_CONTENTS,
-    ActContent,
     CollectiveContent,
     DecisionContent,
     DeploymentContent,

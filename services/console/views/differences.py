@@ -6,13 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ledger.acts.entries import (
-    BankAccountContent,
-    CollectiveContent,
-    ControlsContent,
-    PrincipalContent,
-    SaltedContent,
-)
+from ledger.acts.act import SaltedContent
+from ledger.acts.entries import BankAccountContent, CollectiveContent, ControlsContent, PrincipalContent
 from ledger.errors import NotFoundError
 from ledger.usage.entries import MembershipContent, MethodContent
 from moiety.v1 import audit_pb2, payments_pb2, revenue_pb2

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from audit.findings import Finding
-from ledger.acts.entries import SCHEDULER, Decision
+from ledger.acts.act import SCHEDULER
+from ledger.acts.entries import Decision
 from ledger.journal import Purpose, Transfer
 from ledger.registry import NANO, Collective
 from payout.entries import PostingContent, RoundContent

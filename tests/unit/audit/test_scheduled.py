@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from ledger.acts.entries import SCHEDULER, Decision
+from ledger.acts.act import SCHEDULER
+from ledger.acts.entries import Decision
 from ledger.registry import NANO, Collective
 from payout.entries import FireTimes, RoundContent
 from payout.policy import Policy

@@ -16,13 +16,7 @@ from audit import named as named_room
 from audit import registry_fold
 from audit.statement_check import Check, check_statement
 from audit.statement_file import ProvedEntry, StatementFile
-from ledger.acts.entries import (
-    BankAccountContent,
-    Decision,
-    KeyChangeContent,
-    PayRunContent,
-    ProposalContent,
-)
+from ledger.acts.entries import BankAccountContent, Decision, KeyChangeContent, PayRunContent, ProposalContent
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import Collective
 from payout.policy import CommonsRule, Policy
