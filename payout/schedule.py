@@ -24,9 +24,8 @@ from ledger.store.each_pool import ask_each
 from ledger.store.faults import FAILED_READING
 from ledger.store.log import PoolRef, clock_ahead
 from ledger.store.transactions import read_time
-from payout.store import pools
-from payout.store.pools import PoolSchedule
 from payout.store.rounds import RoundRecord
+from payout.store.schedules import PoolSchedule, list_schedules
 
 logger: Final = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ class Scheduler:
             with self._database.reading() as connection:
                 clock_ahead(connection)  # of years, all the minutes would be counted before nothing is logged
                 now = read_time(connection)
-            schedules = ask_each(self._database, pools.list_schedules)
+            schedules = ask_each(self._database, list_schedules)
         except LedgerError as error:
             logger.warning("cannot read schedules: %s", error)
             return []

@@ -49,14 +49,15 @@ from payout.rounds import Line, Nothing
 from payout.schedule import due_fire_times
 from payout.splits import SplitContent
 from payout.statement import parse_statement
-from payout.store import adjustments, objections, pools, rounds, splits
+from payout.store import adjustments, objections, rounds, schedules, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
-from payout.store.pools import PoolSchedule
+from payout.store.policies import list_policies
 from payout.store.rereading import Proposed
 from payout.store.reversals import require_covered
 from payout.store.round_tables import lines_of_table
 from payout.store.rounds import RoundRecord, RoundState
+from payout.store.schedules import PoolSchedule
 from payout.store.windows import Window, find_window
 
 
@@ -134,7 +135,7 @@ class Settlement:
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
-            schedule = pools.get_schedule(connection, pool)
+            schedule = schedules.get_schedule(connection, pool)
             if schedule.paused or schedule.open_round:
                 return None
             due = due_fire_times(schedule, min(now, read_time(connection)))
@@ -146,7 +147,7 @@ class Settlement:
             asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))
             calculation, waiting = _next_round(connection, pool, asked)
             if waiting:
-                pools.skip(connection, pool, due.last, waiting.because)
+                schedules.skip(connection, pool, due.last, waiting.because)
                 logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _why(waiting))
                 return None
             return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last, schedule)
@@ -305,7 +306,7 @@ class Settlement:
         log.checked_body(connection, pool, bytes.fromhex(calculation.content.statement_sha256))
         people, now = begin(connection, pool)
         # In the log, a schedule that was paused or changed meanwhile comes before this leaf, which could not follow it.
-        if schedule is not None and not pools.still_stands(connection, schedule):
+        if schedule is not None and not schedules.still_stands(connection, schedule):
             detail = "was paused or changed while the round was calculated"
             raise StateError(f"pools/{pool.name}/schedule", "SCHEDULE_CHANGED", detail)
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people)
@@ -412,7 +413,7 @@ def _kept(connection: sa.Connection, pool: PoolRef, note: bytes | None) -> str:
 
 
 def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Policy:
-    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     return logged.policy
 
 

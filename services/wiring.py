@@ -36,8 +36,9 @@ from payout.store.bank_lines import MATCH_LINE
 from payout.store.books import WAIVE_REPORT
 from payout.store.pay_runs import RECORD_PAY_RUN
 from payout.store.payees import PUT_PAYEE
-from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
+from payout.store.policies import LOG_POLICY, OPEN_POOL
 from payout.store.reversals import REVERSE
+from payout.store.schedules import PAUSE, SET_SCHEDULE
 from payout.store.tariffs import SET_TARIFF
 from payout.store.windows import timed_rounds
 from services.access.keyring import KeyRing

@@ -36,8 +36,9 @@ from payout.correction import PostedRound, corrected
 from payout.entries import PolicyContent
 from payout.rounds import Line
 from payout.statement import parse_registry, parse_statement
-from payout.store import objections, pools, rounds
+from payout.store import objections, rounds
 from payout.store import tables as t
+from payout.store.policies import list_policies
 from payout.store.rounds import RoundState
 
 NO_LINES: Final = "0" * 64
@@ -88,7 +89,7 @@ def preview_adjustment(connection: sa.Connection, pool: PoolRef, asked: Adjustme
 
 def _posted(connection: sa.Connection, pool: PoolRef, number: int) -> PostedRound:
     content = rounds.get_round(connection, pool, number).content
-    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
 
     def body(digest: str) -> bytes:
         return log.checked_body(connection, pool, bytes.fromhex(digest))

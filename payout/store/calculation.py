@@ -35,8 +35,9 @@ from payout.statement import (
     parse_registry,
     parse_statement,
 )
-from payout.store import pools, rounds
+from payout.store import rounds
 from payout.store.books import read_books
+from payout.store.policies import list_policies
 from payout.store.rereading import Proposed, Rereading
 from payout.weights import UsageKey, UsageSum, added_up
 
@@ -61,7 +62,7 @@ def next_round(
     head = log.read_head(connection, pool)
     logged = [
         (found.leaf_index, found.version, found.policy)
-        for found in pools.list_policies(connection, pool)
+        for found in list_policies(connection, pool)
         if found.leaf_index < head.size
     ]
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
@@ -157,7 +158,7 @@ def past_round(
     as an act would have had it.
     """
     content = rounds.get_round(connection, pool, number).content
-    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     before = rounds.get_round(connection, pool, content.previous).content if content.previous else None
     deficits, carried = _left_by(connection, pool, before)

@@ -25,8 +25,8 @@ from payout.fairness import PUBLIC_PAYEES_MIN, FairnessReport, fairness_report, 
 from payout.objections import Answer
 from payout.splits import MAX_LINES, MAX_RULE, SplitContent
 from payout.statement import page_of_lines, parse_statement
-from payout.store import objections, pools, rounds
-from payout.store.pools import LoggedPolicy
+from payout.store import objections, rounds
+from payout.store.policies import LoggedPolicy, list_policies
 from payout.store.round_tables import lines_of_table, page_of_table
 from payout.store.rounds import RoundRecord
 from services.access.keys import Role
@@ -156,7 +156,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = rounds.list_rounds(connection, pool, after=after, limit=limit, newest_first=request.newest_first)
-            policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
+            policies = {logged.version: logged for logged in list_policies(connection, pool)}
             listed, token = page_of(
                 found,
                 limit,
@@ -263,5 +263,5 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         return convert.round_to_proto(pool.name, pool.currency, record, policy)
 
     def _policy(self, connection: sa.Connection, pool: PoolRef, version: int) -> LoggedPolicy:
-        (policy,) = pools.list_policies(connection, pool, after=version - 1, limit=1)
+        (policy,) = list_policies(connection, pool, after=version - 1, limit=1)
         return policy

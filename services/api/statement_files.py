@@ -41,8 +41,9 @@ from payout.dossiers import (
 )
 from payout.entries import CONTENTS, PoolContent, RoundContent
 from payout.statement import parse_registry, parse_statement
-from payout.store import objections, pools, rounds, splits
+from payout.store import objections, rounds, splits
 from payout.store.adjustments import list_adjustments
+from payout.store.policies import list_policies
 from payout.store.round_tables import Own, lines_of_table
 from payout.store.rounds import RoundRecord
 
@@ -148,7 +149,7 @@ class _Bodies:
 
 
 def _figures(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Figures:
-    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     return Figures.of(content, logged.policy, methods.confidences(connection, pool))
 
 

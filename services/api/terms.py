@@ -18,7 +18,8 @@ from ledger.usage.methods import content_of
 from moiety.v1 import registry_pb2 as pb
 from payout.entries import PolicyContent
 from payout.schedule import require_cron
-from payout.store import pools
+from payout.store.policies import list_policies
+from payout.store.schedules import get_schedule, schedule_act
 from services.access.permissions import actor, caller
 from services.api import convert
 from services.api.chunks import chunks
@@ -52,7 +53,7 @@ class TermsMethods:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = pools.list_policies(connection, pool, after=after, limit=limit)
+            found = list_policies(connection, pool, after=after, limit=limit)
         policies, token = page_of(found, limit, convert.policy_to_proto, lambda policy: (policy.version,))
         return pb.ListPoliciesResponse(policies=policies, next_page_token=token)
 
@@ -122,12 +123,12 @@ class TermsMethods:
             pool = pool_of(connection, f"pools/{pool_id}", "schedule.name")
             if schedule.etag:
                 log.lock_head(connection, pool)
-                found = convert.schedule_to_proto(pools.get_schedule(connection, pool))
+                found = convert.schedule_to_proto(get_schedule(connection, pool))
                 wanted = convert.schedule_etag(schedule.cron, schedule.time_zone, paused=schedule.paused)
                 require_unchanged(found.name, schedule.etag, found.etag, wanted)
             if request.validate_only:
                 return schedule
-            act = pools.schedule_act(connection, pool, schedule.cron, schedule.time_zone, paused=schedule.paused)
+            act = schedule_act(connection, pool, schedule.cron, schedule.time_zone, paused=schedule.paused)
             outcome = self._acts.perform(connection, pool, act, actor())
         return told(outcome, convert.schedule_to_proto, schedule)
 
@@ -135,4 +136,4 @@ class TermsMethods:
         (pool_id,) = ids_in(request.name, "pools/*/schedule", "name")
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            return convert.schedule_to_proto(pools.get_schedule(connection, pool))
+            return convert.schedule_to_proto(get_schedule(connection, pool))

@@ -37,7 +37,9 @@ from payout.entries import CONTENTS, RoundContent
 from payout.objections import AnswerContent, ObjectionContent, review_ends
 from payout.schedule import next_fire_time
 from payout.statement import parse_statement
-from payout.store import bookings, payees, pools
+from payout.store import bookings, payees
+from payout.store.policies import list_policies
+from payout.store.schedules import list_schedules
 from services.mail import letters
 
 logger: Final = structlog.get_logger("moiety.mail")
@@ -79,8 +81,8 @@ class Herald:
     def run_once(self) -> None:
         """Read what is new in every log, and look for late rounds. A log that cannot be read holds up no other."""
         with self._database.transaction() as connection:
-            pools_ = [REGISTRY, *(record.ref for record in list_pools(connection))]
-            heads = log.read_heads(connection, pools_)
+            logs = [REGISTRY, *(record.ref for record in list_pools(connection))]
+            heads = log.read_heads(connection, logs)
             known = notices.cursors(connection)
         for pool, size, _ in heads:
             if known.get(pool.pool_id) == size:
@@ -92,7 +94,7 @@ class Herald:
                 logger.warning("a log could not be read for notices", log=pool.name, reason=str(error))
         if time.monotonic() >= self._looked_at + LOOKS_EVERY_SECONDS:
             self._looked_at = time.monotonic()
-            self._tell_late(pools_)
+            self._tell_late(logs)
 
     def _tell_late(self, among: list[PoolRef]) -> None:
         """Tell operators once of each fire time that should have been answered and was not."""
@@ -103,7 +105,7 @@ class Herald:
             if notices.lock_cursor(connection, REGISTRY, 0) is None:
                 return
             now = read_time(connection)
-            for schedule in pools.list_schedules(connection, among):
+            for schedule in list_schedules(connection, among):
                 try:
                     due = next_fire_time(schedule)
                 except LedgerCorruptError as error:
@@ -163,7 +165,7 @@ class Herald:
 
 
 def _of_round(connection: sa.Connection, pool: PoolRef, leaf: Leaf[Any], content: RoundContent) -> Iterator[Notice]:
-    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     policy = logged.policy
     if policy.review_seconds:
         body = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))

@@ -15,7 +15,8 @@ from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, 
 from moiety.v1 import registry_pb2
 from payout.policy import Approval, CommonsRule, Periods, Policy, Rounding, Tempering, UnattributedRule
 from payout.schedule import next_fire_time
-from payout.store.pools import LoggedPolicy, PoolSchedule
+from payout.store.policies import LoggedPolicy
+from payout.store.schedules import PoolSchedule
 from services.api.convert.common import enum_name, timestamp
 from services.api.etags import etag_of
 

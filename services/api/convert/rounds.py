@@ -12,7 +12,7 @@ from payout.objections import review_ends
 from payout.rounds import Line
 from payout.splits import SplitContent
 from payout.store.objections import ObjectionRecord
-from payout.store.pools import LoggedPolicy
+from payout.store.policies import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.api.convert.common import timestamp
 from services.api.convert.pools import policy_to_proto

@@ -28,8 +28,8 @@ from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef, of_pools
 from payout.schedule import next_fire_time
-from payout.store import pools
 from payout.store import tables as pt
+from payout.store.schedules import list_schedules
 from services.api import readiness
 from services.api.http.exchange import Exchange
 from services.api.readiness import PATIENCE_SECONDS, REMEMBERED_SECONDS
@@ -141,7 +141,7 @@ class DatabaseCollector(Collector):
 
     def _ask(self) -> Iterator[Metric]:
         states = ask_each(self._database, pool_states)
-        schedules = ask_each(self._database, pools.list_schedules)
+        schedules = ask_each(self._database, list_schedules)
         refused = ask_each(self._database, signing.refused)
         by_pool = dict(states.found)
         due = [

@@ -14,7 +14,7 @@ from moiety.v1 import audit_pb2, payments_pb2, revenue_pb2
 from moiety.v1 import registry_pb2 as pb
 from payout.adjustments import AdjustmentContent
 from payout.entries import PolicyContent, ScheduleContent
-from payout.store.pools import LoggedPolicy
+from payout.store.policies import LoggedPolicy
 from payout.tariffs import TariffContent
 from services.api import convert
 from services.console.formats import identity

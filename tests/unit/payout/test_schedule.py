@@ -9,7 +9,7 @@ import pytest
 from ledger.errors import InvalidInputError
 from ledger.store.log import PoolRef
 from payout.schedule import DueFireTimes, due_fire_times, next_fire_time, require_cron
-from payout.store.pools import PoolSchedule
+from payout.store.schedules import PoolSchedule
 
 
 def utc(text: str) -> datetime:

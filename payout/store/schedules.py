@@ -1,40 +1,24 @@
-"""Pools with their policies, and their schedules, in Postgres."""
+"""Pools' schedules in Postgres."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ledger.acts.controls import TWO, Kind
-from ledger.acts.entries import PoolOpenedContent
-from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from ledger.log.leaves import decode
+from ledger.errors import NotFoundError
 from ledger.store import log
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act
-from ledger.store.admissions import insert_admissions
 from ledger.store.log import PoolRef
-from ledger.store.people import read_people
-from ledger.store.pools import PoolRecord, get_pool, insert_pool, list_pools
 from ledger.store.transactions import driver_connection
-from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
-from payout.policy import Policy
+from payout.entries import PauseContent, ScheduleContent
 from payout.rounds import Nothing
 from payout.store import tables as t
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedPolicy:
-    """A policy at its place in the log."""
-
-    leaf_index: int
-    version: int
-    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,109 +39,6 @@ class PoolSchedule:
     open_round: bool
     skipped_at: datetime | None = None
     skipped_because: Nothing | None = None
-
-
-def _require_review(connection: sa.Connection, policy: Policy) -> None:
-    """Check that rounds under a policy have a review where two people are needed to post one.
-
-    Raises:
-        InvalidInputError: they have none.
-    """
-    if not policy.review_seconds and read_people(connection).controls.needed(Kind.ROUNDS) == TWO:
-        raise InvalidInputError.of("policy.review_seconds", "must be above 0 where posting a round takes two people")
-
-
-def _open_pool(connection: sa.Connection, pool: PoolRef, content: PoolOpenedContent, now: datetime) -> PoolRecord:
-    policy = Policy.model_validate(content.policy)
-    _require_review(connection, policy)
-    opened_at = append_act(connection, pool, content, now)
-    ref = insert_pool(connection, content.pool_id, content.display_name, content.currency, now, content.distribute)
-    first = PoolContent(
-        by=content.by,
-        by_key=content.by_key,
-        registry_size=opened_at + 1,
-        people_leaf=content.people_leaf,
-        opened_at=opened_at,
-        display_name=content.display_name,
-        currency=content.currency,
-        distribute=content.distribute,
-        policy=policy,
-        platforms=content.platforms,
-    )
-    (leaf,) = log.append(connection, ref, [first], now)
-    insert_admissions(connection, ref, leaf.index, content.platforms)
-    connection.execute(sa.insert(t.policy).values(pool_id=ref.pool_id, version=1, leaf_index=leaf.index))
-    return get_pool(connection, content.pool_id)
-
-
-def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedContent) -> PoolRecord | None:
-    """Returns the pool, if it was opened with this content.
-
-    Raises:
-        AlreadyExistsError: it was opened with other content.
-    """
-    for existing in list_pools(connection, only=content.pool_id, limit=1):
-        leaf = decode(log.read_leaf(connection, existing.ref, 0).entry, {PoolContent.type: PoolContent})
-        first = leaf.content
-        opened = (first.display_name, first.currency, first.distribute, first.policy, first.platforms)
-        policy = Policy.model_validate(content.policy)
-        if opened != (content.display_name, content.currency, content.distribute, policy, content.platforms):
-            raise AlreadyExistsError(f"pools/{content.pool_id}")
-        return existing
-    return None
-
-
-OPEN_POOL: Final = Effect(PoolOpenedContent, _open_pool, _standing_pool)
-"""Opens a pool, in the registry's log and in its own. Returns a `PoolRecord`."""
-
-
-def _log_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent, now: datetime) -> LoggedPolicy:
-    _require_review(connection, content.policy)
-    leaf_index = append_act(connection, pool, content, now)
-    row = {"pool_id": pool.pool_id, "version": content.version, "leaf_index": leaf_index}
-    connection.execute(sa.insert(t.policy).values(row))
-    return LoggedPolicy(leaf_index, content.version, content.policy)
-
-
-def _standing_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> LoggedPolicy | None:
-    latest = list_policies(connection, pool)[-1]
-    return latest if latest.policy == content.policy else None
-
-
-def _next_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> PolicyContent:
-    return content.model_copy(update={"version": list_policies(connection, pool)[-1].version + 1})
-
-
-def _policy_version(connection: sa.Connection, pool: PoolRef, _: PolicyContent) -> dict[str, str]:
-    return {"policies": str(list_policies(connection, pool)[-1].version)}
-
-
-LOG_POLICY: Final = Effect(PolicyContent, _log_policy, _standing_policy, _next_policy, _policy_version)
-"""Logs the pool's next policy; the content's version is filled in. Returns a `LoggedPolicy`."""
-
-
-def list_policies(
-    connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int | None = None
-) -> list[LoggedPolicy]:
-    """Returns the pool's policies after the version `after`, oldest first."""
-    cursor = driver_connection(connection).execute(_POLICIES, (pool.pool_id, after, limit), prepare=True)
-    return [_logged(*row) for row in cast("list[tuple[int, bytes]]", cursor.fetchall())]
-
-
-# Raw SQL: every round asks for its policy, and SQLAlchemy takes longer to compile it than Postgres to run it.
-_POLICIES: Final = """
-SELECT version, entry FROM policy JOIN leaf ON leaf.pool_id = policy.pool_id AND leaf.leaf_index = policy.leaf_index
-WHERE policy.pool_id = %s AND version > %s ORDER BY version LIMIT %s
-"""
-
-_POLICY_KINDS: Final[dict[str, type[PoolContent | PolicyContent]]] = {
-    kind.type: kind for kind in (PoolContent, PolicyContent)
-}
-
-
-def _logged(version: int, entry: bytes) -> LoggedPolicy:
-    leaf = decode(entry, _POLICY_KINDS)
-    return LoggedPolicy(leaf.index, version, leaf.content.policy)
 
 
 def schedule_act(
