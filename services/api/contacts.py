@@ -11,7 +11,7 @@ from ledger.acts.act import COLLECTIVES, OPERATORS
 from ledger.acts.entries import ContactContent
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import require_resource_id
-from ledger.store import notices
+from ledger.store import contacts
 from ledger.store.acts import Acts, look_alone
 from ledger.store.database import Database
 from ledger.store.log import REGISTRY
@@ -39,11 +39,11 @@ class ContactMethods:
         contact = convert.contact_from_proto(request.contact)
         with self._database.transaction() as connection:
             look_alone(connection)
-            standing = notices.find_contact(connection, principal)
+            standing = contacts.find_contact(connection, principal)
             if standing is not None and standing.contact == contact:
                 return convert.contact_to_proto(standing)
             salt, now = secrets.token_bytes(SALT_BYTES), read_time(connection)
-            contact_hash = notices.propose_contact(connection, principal, contact, salt, now)
+            contact_hash = contacts.propose_contact(connection, principal, contact, salt, now)
             content = ContactContent(principal=principal, contact_hash=contact_hash.hex())
             outcome = self._acts.perform(connection, REGISTRY, content, actor())
         return told(outcome, convert.contact_to_proto, request.contact)
@@ -51,7 +51,7 @@ class ContactMethods:
     def GetContact(self, request: pb.GetContactRequest, context: grpc.ServicerContext) -> pb.Contact:
         principal = _principal_in(request.name, "name")
         with self._database.transaction() as connection:
-            found = notices.find_contact(connection, principal)
+            found = contacts.find_contact(connection, principal)
         if found is None:
             raise NotFoundError(request.name)
         return convert.contact_to_proto(found)
@@ -64,8 +64,8 @@ class ContactMethods:
             act = self._acts.proposed_act(get_proposal(connection, pool, leaf_index))
             if not isinstance(act, ContactContent):
                 raise InvalidInputError.of("name", "must be of a proposal for a contact")
-            standing = notices.find_contact(connection, act.principal)
-            proposed = notices.read_contact(connection, bytes.fromhex(act.contact_hash))
+            standing = contacts.find_contact(connection, act.principal)
+            proposed = contacts.read_contact(connection, bytes.fromhex(act.contact_hash))
         return pb.ProposedContact(
             standing=None if standing is None else convert.contact_to_proto(standing),
             proposed=None if proposed is None else convert.proposed_contact_to_proto(act.principal, proposed),

@@ -14,6 +14,7 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptEr
 from ledger.registry import require_range, require_resource_id
 from ledger.store import log, webhooks
 from ledger.store.acts import Outcome
+from ledger.store.deliveries import list_deliveries, try_again
 from ledger.store.log import REGISTRY, PoolRef, log_name
 from ledger.store.people import read_people
 from ledger.store.transactions import read_time
@@ -105,7 +106,7 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
             content = _unstamped(before.content).model_copy(update={"state": _STATES[request.state].value})
             outcome = self._acts.perform(connection, REGISTRY, content, actor(), request.reason)
             if outcome.proposal is None and content.state == WebhookState.ACTIVE:
-                webhooks.try_again(connection, name, read_time(connection))
+                try_again(connection, name, read_time(connection))
             return self._told(connection, outcome, content)
 
     def RotateWebhookSecret(self, request: pb.RotateWebhookSecretRequest, context: grpc.ServicerContext) -> pb.Webhook:
@@ -172,7 +173,7 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
     def _shown(self, connection: sa.Connection, webhook: webhooks.Webhook) -> pb.Webhook:
         """A webhook with its address, for those who may change it, and how far it was sent its log."""
         url = self._url(connection, webhook)
-        deliveries = webhooks.list_deliveries(connection, [webhook.name])
+        deliveries = list_deliveries(connection, [webhook.name])
         size = log.read_head(connection, log_of(connection, webhook.content.log, "log")).size
         return convert.webhook_to_proto(webhook, url, deliveries[0] if deliveries else None, size)
 

@@ -27,6 +27,7 @@ from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
 from ledger.store import log, notices
 from ledger.store import tables as t
+from ledger.store.contacts import with_contacts
 from ledger.store.database import Database
 from ledger.store.log import REGISTRY, PoolRef
 from ledger.store.notices import Notice
@@ -195,7 +196,7 @@ def _operators(connection: sa.Connection, but: str = "") -> tuple[str, ...]:
     active = {
         name for name, person in read_people(connection).persons.items() if person.status is PrincipalStatus.ACTIVE
     }
-    return tuple(name for name in notices.with_contacts(connection, OPERATORS) if name in active and name != but)
+    return tuple(name for name in with_contacts(connection, OPERATORS) if name in active and name != but)
 
 
 def _pool_facts(connection: sa.Connection, pool: PoolRef) -> dict[str, str | int]:

@@ -24,15 +24,15 @@ from ledger.acts.entries import REGISTRY_CONTENTS, WebhookContent
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.log.leaves import EncodedLeaf, decode
-from ledger.store import log, webhooks
+from ledger.store import deliveries, log, webhooks
 from ledger.store.database import Database
+from ledger.store.deliveries import Attempt, Delivery
 from ledger.store.log import REGISTRY, PoolRef, log_name
 from ledger.store.people import is_suspended, read_people
 from ledger.store.pools import pool_ref, pool_refs
 from ledger.store.readers import Readers
 from ledger.store.transactions import read_time
 from ledger.store.vault import Vault
-from ledger.store.webhooks import Attempt, Delivery
 from payout.entries import CONTENTS
 from services.access.keys import PEOPLE, Principal
 from services.access.sight import Sight, sight_of
@@ -121,7 +121,7 @@ class Deliverer:
 
     def _behind(self) -> list[Delivery]:
         with self._database.reading() as connection:
-            due = webhooks.list_due(connection, read_time(connection))
+            due = deliveries.list_due(connection, read_time(connection))
             if not due:
                 return []
             names = {each.log for each in due}
@@ -157,11 +157,11 @@ class Deliverer:
 
     def _hold(self, name: str, holder: str) -> Delivery | None:
         with self._database.transaction() as connection:
-            return webhooks.hold(connection, name, holder, read_time(connection))
+            return deliveries.hold(connection, name, holder, read_time(connection))
 
     def _let_go(self, name: str, holder: str) -> None:
         with suppress(LedgerError), self._database.transaction() as connection:
-            webhooks.let_go(connection, name, holder, read_time(connection))
+            deliveries.let_go(connection, name, holder, read_time(connection))
 
     def _serve(self, name: str, holder: str, delivery: Delivery) -> None:
         """Send what the log has for a webhook, until it is all sent, something fails, or its turn is over."""
@@ -190,7 +190,7 @@ class Deliverer:
             next_leaf = leaves[-1].index + 1
             with self._database.transaction() as connection:
                 now = read_time(connection)
-                if not webhooks.move_on(connection, name, holder, next_leaf, now):
+                if not deliveries.move_on(connection, name, holder, next_leaf, now):
                     return
 
     def _begun(self, name: str, holder: str) -> _Turn | None:
@@ -238,7 +238,7 @@ class Deliverer:
                 )
             else:
                 attempt = Attempt(index + 1, now, answer.status)
-            is_noted = webhooks.note_attempt(connection, name, turn.holder, attempt)
+            is_noted = deliveries.note_attempt(connection, name, turn.holder, attempt)
         if answer.problem:
             logger.info("a webhook took nothing", webhook=name, leaf=index, reason=answer.problem)
         return is_noted and not answer.problem
@@ -264,7 +264,7 @@ class Deliverer:
             now = read_time(connection)
             later = now + timedelta(seconds=CONFIGURED_PAUSE_SECONDS)
             attempt = Attempt(delivery.next_leaf, now, None, problem, later)
-            webhooks.note_attempt(connection, name, holder, attempt)
+            deliveries.note_attempt(connection, name, holder, attempt)
 
     def _pause(self, failures: int) -> float:
         """How long to wait after another failure, so that not all come back at the same moment."""

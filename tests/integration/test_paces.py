@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.acts.people import PROPOSAL_LIFETIME
-from ledger.store import acts, log, notices, webhooks
+from ledger.store import acts, contacts, log, webhooks
 from ledger.store.log import REGISTRY
 from ledger.store.pools import pool_ref
 from ledger.store.proposals import list_proposals, proposal_name
@@ -76,7 +76,7 @@ def test_an_owner_changes_its_webhooks_so_often_a_day_and_may_always_stop_one(
 
 
 def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    slowed(monkeypatch, notices, "CHANGES", 3)
+    slowed(monkeypatch, contacts, "CHANGES", 3)
     irish = scene.deployment.client("collectives/irish")
     for number in range(3):
         irish.set_contact("collectives/irish", f"{number}@irish.example")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from audit.fsck import CheckReport, check_registry_log, read_registry
 from ledger.acts.controls import Controls
-from ledger.store import desk, webhooks
+from ledger.store import deliveries, desk, webhooks
 from ledger.store.bodies import Bodies
 from ledger.store.transactions import read_time
 from ledger.store.vault import add_key
@@ -223,7 +223,7 @@ def test_whoever_is_killed_between_sending_and_noting_sends_again_once_another_m
     assert isinstance(turn.exception(timeout=120), SystemExit)
     deliver(scene)
     assert len(receiver.received) == 1  # as far as anyone knows, the other one still sends
-    scene.deployment.clock.advance(seconds=webhooks.HELD.total_seconds())
+    scene.deployment.clock.advance(seconds=deliveries.HELD.total_seconds())
     deliver(scene)
     ids = receiver.ids()
     assert ids[0] == ids[1]
@@ -239,15 +239,15 @@ def test_one_process_at_a_time_sends_to_a_webhook_and_a_late_one_moves_nothing(
     database = scene.deployment.running.parts.database
     with database.transaction() as first:
         now = read_time(first)
-        held = webhooks.hold(first, name, "first", now)
+        held = deliveries.hold(first, name, "first", now)
         assert held is not None
         with database.transaction() as second:  # it does not wait for the first
-            assert webhooks.hold(second, name, "second", now) is None
-    later = now + webhooks.HELD
+            assert deliveries.hold(second, name, "second", now) is None
+    later = now + deliveries.HELD
     with database.transaction() as second:
-        assert webhooks.hold(second, name, "second", later) is not None
-        assert webhooks.move_on(second, name, "second", held.next_leaf + 1, later)
-        assert not webhooks.move_on(second, name, "first", held.next_leaf + 5, later)
+        assert deliveries.hold(second, name, "second", later) is not None
+        assert deliveries.move_on(second, name, "second", held.next_leaf + 1, later)
+        assert not deliveries.move_on(second, name, "first", held.next_leaf + 5, later)
     assert scene.operator.get_webhook(name).delivery.next_leaf == held.next_leaf + 1
 
 

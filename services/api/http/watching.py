@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
-from ledger.store import checkpoints, notices, signing, webhooks
+from ledger.store import checkpoints, deliveries, notices, signing
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -153,7 +153,7 @@ class DatabaseCollector(Collector):
         ]
         each = by_pool.values()
         with self._database.reading() as connection:
-            failing = [hook for hook in webhooks.list_deliveries(connection) if hook.is_gone or hook.failing_since]
+            failing = [hook for hook in deliveries.list_deliveries(connection) if hook.is_gone or hook.failing_since]
             mail = notices.waiting(connection)
         now = self._clock()
         unsigned = [state.unsigned for state in each if state.unsigned]

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from ledger.store import notices
+from ledger.store import contacts
 from ledger.store.transactions import read_time
 from services.console.visit import PageMissingError, Visit
 
@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 def ask(visit: Visit) -> Response:
     """Ask whoever opened the link: programs that look at links beforehand unsubscribe nobody."""
     with visit.parts.database.transaction() as connection:
-        owner = notices.owner_of_token(connection, _token(visit))
+        owner = contacts.owner_of_token(connection, _token(visit))
     if owner is None:
         raise PageMissingError
     return visit.page("unsubscribe.html", owner=owner, is_done=False)
@@ -26,7 +26,7 @@ def ask(visit: Visit) -> Response:
 def leave(visit: Visit) -> Response:
     """Send no more mail to a contact but what it must be told. Repeating it changes nothing."""
     with visit.parts.database.transaction() as connection:
-        owner = notices.unsubscribe(connection, _token(visit), read_time(connection))
+        owner = contacts.unsubscribe(connection, _token(visit), read_time(connection))
     if owner is None:
         raise PageMissingError
     return visit.page("unsubscribe.html", owner=owner, is_done=True)
