@@ -14,9 +14,9 @@ from ledger.store.contacts import PUT_CONTACT
 from ledger.store.database import Database
 from ledger.store.gates import Gate
 from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
-from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
+from ledger.store.movements import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.objects import open_bodies
 from ledger.store.platforms import REGISTER_PLATFORM
 from ledger.store.principals import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES

@@ -14,12 +14,12 @@ from ledger.income import Distribute, MatchContent, ReceiptContent, ReportConten
 from ledger.journal import credit_account, due_account, platform_account
 from ledger.log.leaves import Content, Leaf, decode
 from ledger.money import MAX_AMOUNT_MINOR
-from ledger.store import journal, log
+from ledger.store import journal, log, movements
 from ledger.store import tables as t
 from ledger.store.acts import Effect
 from ledger.store.admissions import require_admitted
-from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.movements import RecordedLeaf
 from ledger.store.platforms import platform_number
 
 C = TypeVar("C", bound=Content)
@@ -63,18 +63,18 @@ def record_report(
     platform_id = platform_number(connection, content.platform)
     key = (t.report.c.platform_id == platform_id) & (t.report.c.request_id == content.request_id)
     now = log.lock_head(connection, pool)
-    if recorded := journal.recorded(connection, pool, t.report, key, ReportContent):
-        journal.require_same(recorded, content)
+    if recorded := movements.recorded(connection, pool, t.report, key, ReportContent):
+        movements.require_same(recorded, content)
         return find_income(connection, pool, recorded.leaf.index)
     require_admitted(connection, pool, content.platform, platform_id)
     _require_room(connection, pool, content, distributed_size)
-    moved = journal.append_moving(connection, pool, content, now)
+    moved = movements.append_moving(connection, pool, content, now)
     row = {
         "platform_id": platform_id,
         "request_id": content.request_id,
         "payment_reference": content.payment_reference,
     }
-    journal.claim(connection, pool, t.report, row, moved.leaf.index)
+    movements.claim(connection, pool, t.report, row, moved.leaf.index)
     return Income(moved, content.platform, 0)
 
 
@@ -127,11 +127,11 @@ def list_reversals(
     connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
 ) -> list[RecordedLeaf]:
     """Returns reversals in log order, after the leaf `after`; of one platform's money or of all."""
-    query = journal.leaves_of(pool, t.reversal).where(t.reversal.c.leaf_index > after)
+    query = movements.leaves_of(pool, t.reversal).where(t.reversal.c.leaf_index > after)
     query = query.order_by(t.reversal.c.leaf_index).limit(limit)
     if platform is not None:
         query = query.where(t.reversal.c.platform_id == platform_number(connection, platform))
-    return [journal.recorded_leaf(row, ReversalContent) for row in connection.execute(query)]
+    return [movements.recorded_leaf(row, ReversalContent) for row in connection.execute(query)]
 
 
 def find_income(connection: sa.Connection, pool: PoolRef, leaf_index: int) -> Income:
@@ -197,21 +197,21 @@ def reports_of_references(
 def platform_of_reference(connection: sa.Connection, pool: PoolRef, payment_reference: str) -> str:
     """Returns whose report has a payment reference; empty if none has."""
     key = t.report.c.payment_reference == payment_reference
-    found = journal.recorded(connection, pool, t.report, key, ReportContent)
+    found = movements.recorded(connection, pool, t.report, key, ReportContent)
     return found.leaf.content.platform if found else ""
 
 
 def _record_receipt(connection: sa.Connection, pool: PoolRef, content: ReceiptContent, now: datetime) -> Income:
     require_received(pool)
     number = platform_number(connection, content.platform) if content.platform else None
-    moved = journal.append_movement(connection, pool, content, now)
+    moved = movements.append_movement(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "leaf_index": moved.leaf.index, "platform_id": number}
     connection.execute(sa.insert(t.receipt).values(row))
     return Income(moved, content.platform, 0)
 
 
 def _standing_receipt(connection: sa.Connection, pool: PoolRef, content: ReceiptContent) -> Income | None:
-    standing = journal.standing_movement(connection, pool, content)
+    standing = movements.standing_movement(connection, pool, content)
     return find_income(connection, pool, standing.leaf.index) if standing else None
 
 
@@ -224,7 +224,7 @@ def _record_match(connection: sa.Connection, pool: PoolRef, content: MatchConten
         name = f"pools/{pool.name}/receipts/{found.content.request_id}"
         raise StateError(name, "AMOUNT_CHANGED", f"has {found.left_minor:,} minor units left")
     number = platform_number(connection, content.platform)
-    moved = journal.append_movement(connection, pool, content, now)
+    moved = movements.append_movement(connection, pool, content, now)
     row = {
         "pool_id": pool.pool_id,
         "receipt": content.receipt,
@@ -236,7 +236,7 @@ def _record_match(connection: sa.Connection, pool: PoolRef, content: MatchConten
 
 
 def _standing_match(connection: sa.Connection, pool: PoolRef, content: MatchContent) -> Income | None:
-    standing = journal.standing_movement(connection, pool, content)
+    standing = movements.standing_movement(connection, pool, content)
     return find_income(connection, pool, content.receipt) if standing else None
 
 
@@ -270,7 +270,7 @@ def _with_reversals(pool: PoolRef, table: sa.Table, place: sa.Column[int]) -> sa
         .scalar_subquery()
         .label("reversed_minor")
     )
-    return journal.leaves_of(pool, table).add_columns(reversed_minor)
+    return movements.leaves_of(pool, table).add_columns(reversed_minor)
 
 
 def _receipts(pool: PoolRef) -> sa.Select[Any]:
@@ -282,12 +282,12 @@ def _receipts(pool: PoolRef) -> sa.Select[Any]:
 
 
 def _report(row: Any) -> Income:
-    recorded = journal.recorded_leaf(row, ReportContent)
+    recorded = movements.recorded_leaf(row, ReportContent)
     return Income(recorded, recorded.leaf.content.platform, int(row.reversed_minor))
 
 
 def _receipt(row: Any) -> Income:
-    recorded = journal.recorded_leaf(row, ReceiptContent)
+    recorded = movements.recorded_leaf(row, ReceiptContent)
     platform = recorded.leaf.content.platform
     if row.matched:
         match: Leaf[MatchContent] = decode(bytes(row.matched), {MatchContent.type: MatchContent})

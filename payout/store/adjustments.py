@@ -16,12 +16,12 @@ from ledger.acts.entries import CollectiveContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
 from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
 from ledger.log.leaves import Leaf, decode
-from ledger.store import journal, log, methods
+from ledger.store import journal, log, methods, movements
 from ledger.store import tables as lt
 from ledger.store.acts import Effect
 from ledger.store.conflicts import taken_keys
-from ledger.store.journal import RecordedLeaf
 from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.movements import RecordedLeaf
 from ledger.usage.entries import MethodContent
 from payout.adjustments import (
     SOURCES,
@@ -137,11 +137,11 @@ def list_adjustments(
     connection: sa.Connection, pool: PoolRef, *, number: int | None = None, after: int = -1, limit: int | None = None
 ) -> list[Adjustment]:
     """Returns adjustments after a leaf, in the order of the log: of one round, or of all."""
-    query = journal.leaves_of(pool, t.adjustment).where(t.adjustment.c.leaf_index > after)
+    query = movements.leaves_of(pool, t.adjustment).where(t.adjustment.c.leaf_index > after)
     if number is not None:
         query = query.where(t.adjustment.c.number == number)
     rows = connection.execute(query.order_by(t.adjustment.c.leaf_index).limit(limit)).all()
-    return [_read(connection, pool, journal.recorded_leaf(row, AdjustmentContent)) for row in rows]
+    return [_read(connection, pool, movements.recorded_leaf(row, AdjustmentContent)) for row in rows]
 
 
 def _read(connection: sa.Connection, pool: PoolRef, recorded: RecordedLeaf) -> Adjustment:
@@ -203,7 +203,7 @@ def _adjust(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent
 
 
 def _standing(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> Adjustment | None:
-    found = journal.recorded(
+    found = movements.recorded(
         connection, pool, t.adjustment, t.adjustment.c.request_id == content.request_id, AdjustmentContent
     )
     if found is None:

@@ -15,7 +15,7 @@ from ledger.errors import IdentityReusedError, LostRaceError, StateError
 from ledger.journal import is_at_the_bank
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Bookings, pool_bookings, render
-from ledger.store import journal, log
+from ledger.store import log, movements
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, begin
 from ledger.store.conflicts import taken_keys
@@ -199,7 +199,7 @@ def book(connection: sa.Connection, pool: PoolRef, leaf_index: int, bookings: Bo
         lines=len(booked.bookings),
         lines_root=booked.root(),
     )
-    recorded = journal.append_moving(connection, pool, content, now)
+    recorded = movements.append_moving(connection, pool, content, now)
     reversals.reject_uncovered(connection, pool, recorded.leaf.index, people, now)
     with taken_keys(lambda _: LostRaceError(f"bank file {leaf_index}")):
         connection.execute(

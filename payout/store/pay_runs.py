@@ -17,7 +17,7 @@ from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
-from ledger.store import journal, log
+from ledger.store import journal, log, movements
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, begin
 from ledger.store.collectives import list_collectives
@@ -184,7 +184,7 @@ def answer(connection: sa.Connection, pool: PoolRef, run: PayRun, salt: str) -> 
         pay_run_leaf=run.leaf.index,
         parts_sha256=sha256(part).hexdigest(),
     )
-    recorded = journal.append_moving(connection, pool, content, now)
+    recorded = movements.append_moving(connection, pool, content, now)
     row = {"pay_run": run.content.pay_run, "leaf_index": recorded.leaf.index}
     with taken_keys(lambda _: LostRaceError(f"pay run {run.content.pay_run}")):
         connection.execute(sa.insert(t.paying).values(pool_id=pool.pool_id, **row))

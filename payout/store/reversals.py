@@ -13,11 +13,11 @@ from ledger.acts.people import People
 from ledger.errors import InvalidInputError, LostRaceError, StateError
 from ledger.income import ReceiptContent, ReversalContent
 from ledger.journal import REVENUE
-from ledger.store import income, journal
+from ledger.store import income, journal, movements
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_decision
-from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.movements import RecordedLeaf
 from ledger.store.platforms import platform_number
 from payout.entries import RoundContent
 from payout.store import rounds
@@ -42,7 +42,7 @@ def _reverse(connection: sa.Connection, pool: PoolRef, content: ReversalContent,
         raise InvalidInputError.of("reversal.amount_minor", reason)
     if content.chargeback and content.of != ReceiptContent.type:
         raise InvalidInputError.of("reversal.chargeback", "is of a receipt, not of a report")
-    moved = journal.append_movement(connection, pool, content, now)
+    moved = movements.append_movement(connection, pool, content, now)
     number = platform_number(connection, content.platform) if content.platform else None
     row = {
         "pool_id": pool.pool_id,
@@ -103,7 +103,7 @@ def _revenue(connection: sa.Connection, pool: PoolRef) -> int:
 
 
 def _standing(connection: sa.Connection, pool: PoolRef, content: ReversalContent) -> RecordedLeaf | None:
-    return journal.standing_movement(connection, pool, content)
+    return movements.standing_movement(connection, pool, content)
 
 
 def _left(connection: sa.Connection, pool: PoolRef, content: ReversalContent) -> dict[str, str]:

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from ledger.income import Period, month_of
 from ledger.log.leaves import decode
 from ledger.registry import NANO
-from ledger.store import journal, log
+from ledger.store import log, movements
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act
-from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.movements import RecordedLeaf
 from ledger.store.platforms import platform_names, platform_number
 from ledger.store.transactions import driver_connection
 from ledger.usage.weights import ModeWeights, unpack
@@ -40,13 +40,13 @@ def list_tariffs(
     """Returns tariffs in log order, after the leaf `after`, and as of a size of the log if one is given: all, or a
     platform's own and those of all that have none of their own.
     """
-    query = journal.leaves_of(pool, t.tariff).where(t.tariff.c.leaf_index > after)
+    query = movements.leaves_of(pool, t.tariff).where(t.tariff.c.leaf_index > after)
     if platform is not None:
         query = query.where(t.tariff.c.platform.in_(("", platform)))
     if size is not None:
         query = query.where(t.tariff.c.leaf_index < size)
     rows = connection.execute(query.order_by(t.tariff.c.leaf_index).limit(limit))
-    return [journal.recorded_leaf(row, TariffContent) for row in rows]
+    return [movements.recorded_leaf(row, TariffContent) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,9 @@ def _admissions(connection: sa.Connection, pool: PoolRef, size: int) -> list[Adm
 
 
 def _latest(connection: sa.Connection, pool: PoolRef, platform: str) -> RecordedLeaf | None:
-    query = journal.leaves_of(pool, t.tariff).where(t.tariff.c.platform == platform)
+    query = movements.leaves_of(pool, t.tariff).where(t.tariff.c.platform == platform)
     row = connection.execute(query.order_by(t.tariff.c.version.desc()).limit(1)).first()
-    return journal.recorded_leaf(row, TariffContent) if row else None
+    return movements.recorded_leaf(row, TariffContent) if row else None
 
 
 def _set(connection: sa.Connection, pool: PoolRef, content: TariffContent, now: datetime) -> RecordedLeaf:

@@ -17,8 +17,8 @@ from ledger.registry import MAX_NOTE, require_range, require_request_id, require
 from ledger.store import journal, log
 from ledger.store.collectives import require_collective
 from ledger.store.database import Database
-from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
+from ledger.store.movements import RecordedLeaf
 from ledger.store.platforms import platform_number
 from ledger.store.pools import pool_ref
 from moiety.v1 import accounts_pb2 as pb

@@ -11,7 +11,7 @@ import pytest
 from audit.steps import Step
 from ledger.journal import COMMONS, FEES, Purpose, Transfer
 from ledger.log.leaves import Content, DecimalInt, Past
-from ledger.store import journal
+from ledger.store import movements
 from ledger.store.pools import pool_ref
 from moiety import Client, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -60,7 +60,7 @@ def place(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> int:
     with deployment.running.parts.database.transaction() as connection:
         pool = pool_ref(connection, POOL)
         gift = GiftContent(amount_minor=GIFT, given_by="operators/olive")
-        placed = journal.append_moving(connection, pool, gift, deployment.clock())
+        placed = movements.append_moving(connection, pool, gift, deployment.clock())
     scene.submit([event(2)], "second")
     scene.pay_in(1_000, "money-2")
     scene.cut("round-2")

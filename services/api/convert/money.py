@@ -6,7 +6,8 @@ from ledger.entries import GrantContent, PaymentContent, ReleaseContent
 from ledger.income import Period, ReversalContent, WaiverContent
 from ledger.journal import Purpose
 from ledger.store.income import Income
-from ledger.store.journal import PlacedTransfer, RecordedLeaf
+from ledger.store.journal import PlacedTransfer
+from ledger.store.movements import RecordedLeaf
 from moiety.v1 import accounts_pb2, revenue_pb2
 from payout.adjustments import Adjusted
 from payout.store.adjustments import Adjustment
