@@ -17,14 +17,21 @@ from ledger.log.witness_policy import WitnessPolicy
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 
+MAX_TIME_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999, beyond which calendars here do not go."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCosignature:
-    """A witness's cosignature of a checkpoint."""
+    """A witness's cosignature of a checkpoint; making one of another time than calendars have raises ValueError."""
 
     key: VerifierKey
     signature: Signature
     time_seconds: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.time_seconds <= MAX_TIME_SECONDS:
+            raise ValueError(f"time_seconds must be 0 to {MAX_TIME_SECONDS}, got {self.time_seconds}")
 
 
 @dataclass(frozen=True, slots=True)

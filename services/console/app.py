@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import structlog
+from google.rpc import code_pb2
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, UnreadableError
+from ledger.store.faults import FAILED_READING
 from services.access.keyring import ANYONE, MAX_REMEMBERED
 from services.access.keys import Caller, UnauthenticatedError
 from services.access.sessions import Sessions
@@ -64,6 +66,9 @@ HEADERS: Final = {
     "x-content-type-options": "nosniff",
 }
 """Of every answer. Nothing inline runs, nothing is fetched from elsewhere, and no other page may frame one of these."""
+
+_STATUS: Final = {**HTTP_STATUS, code_pb2.FAILED_PRECONDITION: 409}
+"""Of pages. What the state refuses is a conflict, as beside a form: nothing is wrong with what the reader asked for."""
 
 T = TypeVar("T")
 
@@ -260,13 +265,19 @@ def _stale(visit: Visit, page: Page) -> Response:
 
 
 def _failed(visit: Visit, error: Exception) -> Response:
-    """The page that says what a handler said; of what nobody expected it says nothing but an id."""
-    status = status_of(error, visit.request_id)
+    """The page that says what a handler said; of what nobody expected it says nothing but an id.
+
+    What a page fails over, rather than a handler, is taken for something stored, as in a transaction: what forms send
+    was checked when it was read.
+    """
+    said = UnreadableError() if isinstance(error, FAILED_READING) else error
+    status = status_of(said, visit.request_id)
     detail = status.message
-    if not is_expected(error):
+    if not is_expected(said):
         logger.error("page failed", path=visit.path[:200], request_id=visit.request_id, exc_info=error)
-        detail = visit.text("Something went wrong here. The log names it by:") + f" {visit.request_id}"
-    return visit.page("error.html", HTTP_STATUS[status.code], title=visit.text("This did not work"), detail=detail)
+        what = detail if isinstance(said, UnreadableError) else visit.text("Something went wrong here.")
+        detail = " ".join((what, visit.text("The log names it by:"), visit.request_id))
+    return visit.page("error.html", _STATUS[status.code], title=visit.text("This did not work"), detail=detail)
 
 
 def _require_own_form(request: Request, visit: Visit) -> None:

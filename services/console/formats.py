@@ -15,6 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from ledger.errors import stored
 from ledger.money import minor_unit_exponent
 
 PPM: Final = 1_000_000
@@ -30,14 +31,24 @@ def _locale(context: Context) -> Locale:
     return found
 
 
+def decimals_of(currency: str) -> int:
+    """Returns how many decimals amounts of a currency have that is stored.
+
+    Raises:
+        LedgerCorruptError: it is none.
+    """
+    with stored("a currency"):
+        return minor_unit_exponent(currency)
+
+
 def in_major(amount_minor: int, currency: str) -> Decimal:
     """Returns an amount in major units, exactly."""
-    return Decimal(amount_minor).scaleb(-minor_unit_exponent(currency))
+    return Decimal(amount_minor).scaleb(-decimals_of(currency))
 
 
 def amount_text(amount_minor: int, currency: str, locale: Locale, *, signed: bool = False) -> str:
     """Returns an amount without its currency, which the table or the figure names."""
-    decimals = minor_unit_exponent(currency)
+    decimals = decimals_of(currency)
     pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
     with localcontext(prec=DIGITS):
         shown = format_decimal(in_major(abs(amount_minor), currency), format=pattern, locale=locale)
@@ -51,7 +62,7 @@ def money_text(amount_minor: int, currency: str, locale: Locale) -> str:
     CLDR would have fewer for fifteen currencies, such as HUF and IDR, whose small coins are out of use, and round.
     """
     pattern = copy(locale.currency_formats["standard"])
-    pattern.frac_prec = (minor_unit_exponent(currency),) * 2
+    pattern.frac_prec = (decimals_of(currency),) * 2
     with localcontext(prec=DIGITS):
         shown: str = pattern.apply(in_major(amount_minor, currency), locale, currency=currency, currency_digits=False)
     return shown

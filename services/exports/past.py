@@ -13,10 +13,7 @@ from ledger.journal import Transfer, fold
 from ledger.log.leaves import C, Content, Leaf, T
 from ledger.usage.batch import Batch
 from ledger.usage.entries import UsageContent
-from moiety.errors import DataLossError
 from payout.entries import CONTENTS, RoundContent
-from payout.rounds import Line
-from payout.statement import parse_statement
 from services.exports.source import PoolSource
 
 REFERRED_TO: Final = tuple(kind.type for kind in CONTENTS.values() if kind.key is not Content.key)
@@ -41,7 +38,7 @@ class Past:
         """Keep what later leaves refer to in the next one.
 
         Raises:
-            DataLossError: the leaf's content cannot be read.
+            LedgerCorruptError: the leaf's content cannot be read.
         """
         if leaf.content.key is None:
             return
@@ -57,7 +54,7 @@ class Past:
         """Returns what a leaf moved, in order; nothing for most. Ask this once of every leaf, in order.
 
         Raises:
-            DataLossError: it refers to something that does not precede it.
+            LedgerCorruptError: it refers to something that does not precede it.
         """
         self._at = leaf.index
         try:
@@ -94,7 +91,7 @@ class Past:
         """The batch of a usage leaf.
 
         Raises:
-            DataLossError: the leaf's body is not a batch.
+            LedgerCorruptError: the leaf's body is not a batch.
         """
         try:
             reading = self._declared.reading(self.source, leaf_index, content)
@@ -103,19 +100,7 @@ class Past:
             raise _loss(leaf_index, error) from None
 
 
-def statement_lines(source: PoolSource, content: RoundContent) -> list[Line]:
-    """The lines of a round's statement.
-
-    Raises:
-        DataLossError: the statement is not canonical.
-    """
-    try:
-        return parse_statement(source.body(bytes.fromhex(content.statement_sha256)))
-    except LedgerCorruptError as error:
-        raise DataLossError(str(error)) from None
-
-
-def _loss(leaf_index: int, error: Exception) -> DataLossError:
+def _loss(leaf_index: int, error: Exception) -> LedgerCorruptError:
     if isinstance(error, FoundError):
-        return DataLossError(f"leaf {error.finding.where.leaf_index}: {error.finding}")
-    return DataLossError(f"leaf {leaf_index}: {error}")
+        return LedgerCorruptError(f"leaf {error.finding.where.leaf_index}", str(error.finding))
+    return LedgerCorruptError(f"leaf {leaf_index}", str(error))

@@ -17,7 +17,6 @@ from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.log.origins import REGISTRY_LOG
 from moiety import Client
-from moiety.errors import DataLossError
 from moiety.v1 import accounts_pb2
 from payout.entries import CONTENTS
 
@@ -47,7 +46,7 @@ class PoolSource:
         """Yields the entries in [start, end), in order. Continuing where the last call ended asks for no page twice.
 
         Raises:
-            DataLossError: a leaf is missing, or does not match its hash.
+            LedgerCorruptError: a leaf is missing, or does not match its hash.
         """
         if start != self._next:
             self._encoded = self._leaves_from(start)
@@ -59,14 +58,15 @@ class PoolSource:
         """The leaves from `start` up to `size`, in order.
 
         Raises:
-            DataLossError: a leaf is missing, does not match its hash, or states another place.
+            LedgerCorruptError: a leaf is missing, does not match its hash, or states another place.
         """
         wanted = start
         for encoded in islice(self._leaves_from(start), max(0, self.size - start)):
             yield encoded, self._placed(encoded)
             wanted += 1
         if wanted < self.size:
-            raise DataLossError(f"the log of pools/{self.pool} ends at {wanted:,} leaves, expected {self.size:,}")
+            detail = f"ends at {wanted:,} leaves, expected {self.size:,}"
+            raise LedgerCorruptError(f"the log of pools/{self.pool}", detail)
 
     def leaf(self, index: int) -> Leaf[Any]:
         """One leaf."""
@@ -113,34 +113,31 @@ class PoolSource:
         """Check the leaves that were read against the log's root.
 
         Raises:
-            DataLossError: all leaves have been read and do not have the log's root.
+            LedgerCorruptError: all leaves have been read and do not have the log's root.
         """
         if frontier.size == self.size and frontier.root() != self.root:
-            raise DataLossError(
-                f"the {self.size} leaves of pools/{self.pool} have the root {frontier.root().hex()}, "
-                f"expected {self.root.hex()}"
-            )
+            detail = f"have the root {frontier.root().hex()}, expected {self.root.hex()}"
+            raise LedgerCorruptError(f"the {self.size} leaves of pools/{self.pool}", detail)
 
     @staticmethod
     def decoded(entry: bytes) -> Leaf[Any]:
         """The leaf of an entry.
 
         Raises:
-            DataLossError: the entry is not canonical.
+            LedgerCorruptError: the entry is not canonical.
         """
-        try:
-            return decode(entry, CONTENTS)
-        except LedgerCorruptError as error:
-            raise DataLossError(str(error)) from None
+        return decode(entry, CONTENTS)
 
     def _leaves_from(self, start: int) -> Iterator[EncodedLeaf]:
         for wanted, found in enumerate(self._client.list_leaves(self.pool, start=start), start):
             if found.index != wanted or leaf_hash(found.entry) != found.hash:
-                raise DataLossError(f"leaf {wanted} of pools/{self.pool} does not match its hash, or is missing")
+                raise LedgerCorruptError(
+                    f"leaf {wanted} of pools/{self.pool}", "does not match its hash, or is missing"
+                )
             yield EncodedLeaf(found.index, found.entry, found.hash)
 
     def _placed(self, encoded: EncodedLeaf) -> Leaf[Any]:
         leaf = self.decoded(encoded.entry)
         if (leaf.pool, leaf.index) != (self.pool, encoded.index):
-            raise DataLossError(f"leaf {encoded.index} of pools/{self.pool} states another place")
+            raise LedgerCorruptError(f"leaf {encoded.index} of pools/{self.pool}", "states another place")
         return leaf

@@ -29,7 +29,7 @@ from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
 from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
 from ledger.store import checkpoints, log, proofs
-from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.checkpoints import MAX_TIME_SECONDS, StoredCheckpoint, StoredCosignature
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
 from ledger.store.log import REGISTRY, PoolRef
@@ -44,10 +44,6 @@ ANSWER_SECONDS: Final = 5.0
 
 MAX_ANSWER_BYTES: Final = 2**16
 """The longest answer that is read: a few signature lines."""
-
-
-MAX_TIME_SECONDS: Final = 253_402_300_799
-"""The end of the year 9999, beyond which calendars here do not go."""
 
 MAX_WITNESSES: Final = 64
 """A note with this many cosignatures can still be read by everyone who reads a hundred signatures."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -14,7 +14,13 @@ from sqlalchemy.dialects import postgresql as pg
 from ledger.store import desk
 from ledger.store.tables import metadata
 from services.access.permissions import PERMITTED
-from tests.support.reading_calls import NOT_HERE, OF_THE_SCENE, READING, Reader, reading
+from services.console import routes
+from tests.support.reading import Everything, Reader, everything
+from tests.support.reading_calls import NOT_HERE, OF_THE_SCENE, READING, calls
+from tests.support.reading_pages import BY_FORM, PAGES, downloads, pages
+from tests.support.reading_pages import NOT_HERE as PAGES_NOT_HERE
+from tests.support.reading_pages import OF_THE_SCENE as OF_THE_SCENE_S_PAGES
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.surface
 
@@ -28,9 +34,27 @@ FLIPPED: Final = 'set_byte("{0}", length("{0}") / 2, get_byte("{0}", length("{0}
 
 
 @pytest.fixture(scope="module")
-def reader(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    with reading(shared_database_url, tmp_path_factory.mktemp("damaged") / "payee-key") as found:
+def scene(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    with everything(shared_database_url, tmp_path_factory.mktemp("damaged") / "payee-key") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def readers(scene: Everything) -> Iterator[tuple[Reader, Reader]]:
+    """Who makes calls, and who opens pages and fetches downloads; both ask once before anything is damaged."""
+    with Wire(scene.deployment.address, scene.deployment.key("operators/olive")) as wire:
+        questions = [*pages(scene.deployment, scene.proposed), *downloads(scene.deployment)]
+        yield Reader(list(calls(scene.deployment, scene.proposed, wire)), scene.sent), Reader(questions, scene.sent)
+
+
+@pytest.fixture
+def caller(readers: tuple[Reader, Reader]) -> Reader:
+    return readers[0]
+
+
+@pytest.fixture
+def visitor(readers: tuple[Reader, Reader]) -> Reader:
+    return readers[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,6 +125,21 @@ def damaged(request: pytest.FixtureRequest, shared_owner: sa.Engine) -> Iterator
     found.end()
 
 
+def found_wrong(
+    damaged: Damaged, table: sa.Table, reader: Reader, values: Callable[[sa.Column[Any]], list[str]]
+) -> dict[tuple[str, str, str], str]:
+    """The answers that mean something else, by column, value and question."""
+    wrong = {}
+    for column in table.columns:
+        for value in values(column):
+            damaged.set(column, value)
+            for name, answer, _ in reader.asked(table.name):
+                if isinstance(answer, StatusCode) and answer not in MEANT:
+                    wrong[column.name, value, name] = answer.name
+            damaged.restore()
+    return wrong
+
+
 ALL: Final = [*metadata.sorted_tables, *desk.metadata.sorted_tables]
 
 
@@ -110,38 +149,54 @@ def test_every_reading_call_is_made_here() -> None:
     assert found == READING.keys() | OF_THE_SCENE | NOT_HERE
 
 
+def test_every_page_that_reads_is_opened_here() -> None:
+    opened = {path.partition("?")[0] for paths in PAGES.values() for path in paths}
+    patterns = {page.path: re.sub(r"{\w+}", "[^/]+", page.path) for page in routes.PAGES if page.show}
+    found = {path for path, pattern in patterns.items() if any(re.fullmatch(pattern, each) for each in opened)}
+    assert patterns.keys() - found == OF_THE_SCENE_S_PAGES | PAGES_NOT_HERE
+
+
 @pytest.mark.parametrize(("damaged", "table"), [(each, each) for each in ALL], ids=str, indirect=["damaged"])
 def test_no_call_takes_what_was_changed_for_its_caller_s_fault_or_its_own(
-    damaged: Damaged, table: sa.Table, reader: Reader
+    damaged: Damaged, table: sa.Table, caller: Reader
 ) -> None:
-    wrong = {}
-    for column in table.columns:
-        for value in damages(column):
-            damaged.set(column, value)
-            for method, answer, _ in reader.asked(table.name):
-                if isinstance(answer, StatusCode) and answer not in MEANT:
-                    wrong[column.name, value, method] = answer.name
-            damaged.restore()
-    assert wrong == {}
+    assert found_wrong(damaged, table, caller, damages) == {}
+
+
+@pytest.mark.parametrize(("damaged", "table"), [(each, each) for each in ALL], ids=str, indirect=["damaged"])
+def test_no_page_and_no_download_takes_it_so_either(damaged: Damaged, table: sa.Table, visitor: Reader) -> None:
+    """Of what calls fail over they fail too; so each column has but the strangest value that calls may let pass."""
+    assert found_wrong(damaged, table, visitor, lambda column: damages(column)[-1:]) == {}
 
 
 HASHED: Final = {
     "body": ("bytes", set[str]()),
     "account_details": ("sealed", set[str]()),
     "contact": ("salt", set[str]()),
-    "node": ("hash", {"AuditService/GetConsistencyProof", "RoundsService/GetStatementFile"}),
-}
-"""A column of what has a hash elsewhere, and the calls that hand out proofs as they are."""
+    "node": (
+        "hash",
+        {
+            "AuditService/GetConsistencyProof", "RoundsService/GetStatementFile",
+            "operators/olive /pools/folk/rounds/2/statement.json?collective=irish",
+        },
+    ),
+}  # fmt: skip
+"""A column of what has a hash elsewhere, and the questions whose answers are proofs as they are."""
+
+VERDICTS: Final = {"AuditService/ReplayRound", *(f"POST {path}" for path in BY_FORM)}
+"""What says itself that something does not hold."""
 
 
 @pytest.mark.parametrize(
     ("damaged", "table"), [(each, each) for each in ALL if each.name in HASHED], ids=str, indirect=["damaged"]
 )
-def test_what_has_a_hash_is_never_given_otherwise(damaged: Damaged, table: sa.Table, reader: Reader) -> None:
+def test_what_has_a_hash_is_never_given_otherwise(
+    damaged: Damaged, table: sa.Table, caller: Reader, visitor: Reader
+) -> None:
     column, as_they_are = HASHED[table.name]
     damaged.set(table.c[column], f'CASE length("{column}") WHEN 0 THEN "{column}" ELSE {FLIPPED.format(column)} END')
-    found = list(reader.asked(table.name))
+    found = [*caller.asked(table.name), *visitor.asked(table.name)]
     damaged.restore()
     assert any(answer is StatusCode.DATA_LOSS for _, answer, _ in found)
     otherwise = {method for method, answer, sound in found if answer not in (sound, *MEANT)}
-    assert otherwise - {"AuditService/ReplayRound"} == as_they_are
+    assert otherwise - VERDICTS == as_they_are

@@ -12,6 +12,7 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 
+from ledger.errors import LedgerCorruptError
 from ledger.files.layout import MAX_FILE_BYTES
 from ledger.store.durable import alone_in
 from ledger.usage.entries import UsageContent
@@ -266,7 +267,7 @@ def test_files_without_their_leaves_are_from_a_run_that_was_killed_and_are_made_
 def test_leaves_that_do_not_have_the_services_root_are_refused(auditor: Client, tmp_path: Path) -> None:
     source = PoolSource(auditor, POOL)
     source.root = bytes(32)
-    with pytest.raises(DataLossError, match="expected 0000"):
+    with pytest.raises(LedgerCorruptError, match="expected 0000"):
         export_parquet(source, tmp_path)
     assert not list(tmp_path.rglob("*.parquet"))
 
@@ -278,13 +279,13 @@ def test_a_log_that_is_no_longer_the_one_exported_is_refused(auditor: Client, tm
     hashes = table["hash"].to_pylist()
     hashes[7] = "00" * 32
     pq.write_table(table.set_column(3, "hash", [hashes]), file)
-    with pytest.raises(DataLossError, match="have the root"):
+    with pytest.raises(LedgerCorruptError, match="have the root"):
         export_parquet(PoolSource(auditor, POOL), tmp_path)
 
 
 def test_a_log_shorter_than_what_was_exported_is_refused(auditor: Client, tmp_path: Path) -> None:
     export_parquet(Shortened(auditor, 30), tmp_path)
-    with pytest.raises(DataLossError, match=r"has 30 leaves .* its log only 20"):
+    with pytest.raises(LedgerCorruptError, match=r"has 30 leaves .* its log only 20"):
         export_parquet(Shortened(auditor, 20), tmp_path)
 
 

@@ -58,16 +58,20 @@ class Browser:
         """What the session's cookie has."""
         return self.http.cookies["moiety_session"] or ""
 
+    @property
+    def token(self) -> str:
+        """What the forms of the present page have; empty where it has none."""
+        found = _TOKEN.search(self.page.html)
+        return found[1] if found else ""
+
     def send(self, path: str, *, headers: dict[str, str] | None = None, **fields: str) -> Shown:
         """Send a form with the token that the present page has."""
-        found = _TOKEN.search(self.page.html)
-        form = {"token": found[1] if found else "", **fields}
+        form = {"token": self.token, **fields}
         return self._kept(self.http.post(f"http://{self.address}{path}", form, headers=headers, timeout=60))
 
     def upload(self, path: str, field_: str, filename: str, content: bytes, **fields: str) -> Shown:
         """Send a form with a file."""
-        found = _TOKEN.search(self.page.html)
-        form = {"token": found[1] if found else "", **fields}
+        form = {"token": self.token, **fields}
         sent = {field_: (filename, content)}
         return self._kept(self.http.post(f"http://{self.address}{path}", form, files=sent, timeout=60))
 

@@ -1,25 +1,18 @@
-"""Calls that read all that a scene has, and which tables each of them reads."""
+"""Every call of the contract that reads, with requests by which they read all that a scene has."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
-import pytest
+from google.protobuf import json_format
 from google.protobuf.message import Message
 from grpc import RpcError, StatusCode
-from structlog.testing import capture_logs
 
-from ledger.store.vault import add_key
-from tests.support.deployment import START, SteppedClock, deployed
-from tests.support.fsck_everything import PAID, build_everything
-from tests.support.paying import IBANS, account
+from tests.support.deployment import Deployment
+from tests.support.fsck_everything import PAID
+from tests.support.reading import Proposed, Question
 from tests.support.scene import POOL
 from tests.support.wire import Wire, request_of
 
@@ -98,85 +91,43 @@ READING: Final[dict[str, list[dict[str, Any]]]] = {
 }
 """The requests by which each call reads what a scene has of everything."""
 
-OF_THE_SCENE: Final = {"ActsService/GetProposal", "PaymentsService/GetProposedAccount", "AuditService/GetBody"}
+OF_THE_SCENE: Final = {
+    "ActsService/GetProposal", "PaymentsService/GetProposedAccount", "RegistryService/GetProposedContact",
+    "AuditService/GetBody", "AccountsService/PreviewAdjustment",
+}  # fmt: skip
 """Whose requests name what only the scene knows."""
 
-NOT_HERE: Final = {
-    "AccountsService/PreviewAdjustment",  # reads as AdjustRound, of a round that was adjusted
-    "RegistryService/GetProposedContact",  # there is none where one person may set it
-    "AuditService/WatchLeaves",  # has no end, and reads as ListLeaves does
-}
+NOT_HERE: Final = {"AuditService/WatchLeaves"}
+"""It has no end, and reads as ListLeaves does."""
 
 
-@dataclass
-class Reader:
-    """Who makes all reading calls, and knows which tables each reads."""
+def calls(deployment: Deployment, proposed: Proposed, wire: Wire) -> Iterator[Question]:
+    """Each call, made by an operator."""
+    operator = deployment.client("operators/olive")
+    digest = operator.get_round(POOL, 2).statement_sha256
+    wanted = {
+        **READING,
+        "ActsService/GetProposal": [{"name": each} for each in (proposed.account, proposed.contact)],
+        "PaymentsService/GetProposedAccount": [{"name": proposed.account}],
+        "RegistryService/GetProposedContact": [{"name": proposed.contact}],
+        "AuditService/GetBody": [{"parent": FOLK, "sha256": digest}],
+        "AccountsService/PreviewAdjustment": [{"name": f"{SOUL}/rounds/1", "pool_leaves": [proposed.corrects]}],
+    }
+    for method, found in wanted.items():
+        for each in found:
+            yield Question(method, _asking(wire, method, request_of(method, **each)))
 
-    wire: Wire
-    requests: list[tuple[str, Message]]
-    sent: list[str]
-    """Statements so far."""
-    reads: dict[int, set[str]] = field(default_factory=dict)
-    answers: dict[int, bytes] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for place in range(len(self.requests)):
-            self.sent.clear()
-            answer = self.answer(place)
-            assert isinstance(answer, bytes), (self.requests[place], answer)
-            self.answers[place] = answer
-            self.reads[place] = set(re.findall(r"\w+", " ".join(self.sent)))
-
-    def answer(self, place: int) -> bytes | StatusCode:
-        """What a call answers, or with which status it fails."""
-        method, request = self.requests[place]
+def _asking(wire: Wire, method: str, request: Message) -> Callable[[], bytes | StatusCode]:
+    def ask() -> bytes | StatusCode:
         try:
-            answer = self.wire.call(method, request)
+            answer = wire.call(method, request)
         except RpcError as error:
             code: StatusCode = error.code()
             return code
         parts = answer if isinstance(answer, list) else [answer]
+        for part in parts:
+            json_format.MessageToDict(part)  # what gRPC answers, HTTP can answer in JSON
         return b"".join(part.SerializeToString(deterministic=True) for part in parts)
 
-    def asked(self, table: str) -> Iterator[tuple[str, bytes | StatusCode, bytes]]:
-        """(method, answer, sound answer) of each call that reads a table."""
-        for place, (method, _) in enumerate(self.requests):
-            if table in self.reads[place]:
-                yield method, self.answer(place), self.answers[place]
-
-
-@contextmanager
-def reading(database_url: str, payee_key: Path) -> Iterator[Reader]:
-    """A service on a database with rows in every table, and who reads them."""
-    add_key(payee_key)
-    settings: dict[str, Any] = {"payee_key_file": payee_key, "webhook_networks": "127.0.0.0/8", "webhook_http": True}
-    with deployed(database_url, SteppedClock(START), **settings) as deployment, noted() as sent, capture_logs():
-        build_everything(deployment)
-        operator = deployment.client("operators/olive")
-        operator.set_contact("collectives/irish", "office@irish.example")
-        proposed = deployment.client("collectives/breton").set_payee("breton", account(IBANS["scottish"])).proposal
-        digest = operator.get_round(POOL, 2).statement_sha256
-        wanted = {
-            **READING,
-            "ActsService/GetProposal": [{"name": proposed}],
-            "PaymentsService/GetProposedAccount": [{"name": proposed}],
-            "AuditService/GetBody": [{"parent": FOLK, "sha256": digest}],
-        }
-        requests = [(method, request_of(method, **each)) for method, found in wanted.items() for each in found]
-        with Wire(deployment.address, deployment.key("operators/olive")) as wire:
-            yield Reader(wire, requests, sent)
-
-
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """The statements that are sent meanwhile."""
-    sent: list[str] = []
-    execute = psycopg.Cursor.execute
-
-    def noting(cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        sent.append(str(query))
-        return execute(cursor, query, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(psycopg.Cursor, "execute", noting)
-        yield sent
+    return ask

@@ -71,6 +71,8 @@ def export(
 
 @contextmanager
 def _own_errors(folder: Path) -> Iterator[None]:
+    from ledger.errors import LedgerCorruptError
+    from moiety.errors import DataLossError
     from services.exports.errors import ExportFolderError, ExportValueError
 
     try:
@@ -81,3 +83,5 @@ def _own_errors(folder: Path) -> Iterator[None]:
         raise NotWrittenError.of(str(error.filename or folder), error.strerror or str(error)) from None
     except ExportValueError as error:
         raise ConflictError.of(f"leaf {error.leaf_index}, table {error.table}", error.reason) from None
+    except LedgerCorruptError as error:
+        raise DataLossError(str(error)) from None

@@ -10,12 +10,11 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import InvalidInputError, LedgerError, StateError
-from ledger.money import minor_unit_exponent
 from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
 from services.api.errors import is_expected
 from services.console.calls import said
 from services.console.charts import LORENZ, WIDTH, flow, lorenz
-from services.console.formats import PPM
+from services.console.formats import PPM, decimals_of
 from services.console.forms import acted, parts_of
 from services.console.tables import CHANGES, amounts_of, lines_of, movers, registry_changes
 from services.console.views.pools import pool_of
@@ -84,7 +83,7 @@ def preview(visit: Visit, *, problem: str = "") -> Response:
         changed=changed_terms(policy, pool.policy),
         flow=flow(found) if found else [],
         width=WIDTH,
-        places=minor_unit_exponent(pool.currency),
+        places=decimals_of(pool.currency),
         point=get_decimal_symbol(visit.tongue.locale),
         enums=_ENUMS,
         problem=problem,
@@ -140,7 +139,7 @@ def _policy(visit: Visit, given: Mapping[str, str], pool: Any) -> Any:
     policy.CopyFrom(pool.policy)
     for made in ("version", "leaf_index", "proposal"):
         policy.ClearField(made)
-    units, locale = 10 ** minor_unit_exponent(pool.currency), visit.tongue.locale
+    units, locale = 10 ** decimals_of(pool.currency), visit.tongue.locale
     for name, parts in _NUMBERS.items():
         if name in given:
             setattr(policy, name, parts_of(given[name] or _UNSAID.get(name, ""), name, parts))

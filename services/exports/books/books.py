@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from ledger.errors import LedgerCorruptError
 from ledger.journal import (
     COMMONS,
     COSTS,
@@ -31,7 +32,6 @@ from ledger.journal import (
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.money import decimal_text, minor_unit_exponent
 from ledger.store.durable import whole_file
-from moiety.errors import DataLossError
 from payout.entries import PoolContent
 from services.exports.past import Past
 from services.exports.source import PoolSource
@@ -62,8 +62,14 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def place_of(account: str) -> tuple[str, ...]:
-    """Returns the parts of its name in a chart of accounts: `collective/irish` is liabilities, collective, irish."""
+    """Returns the parts of its name in a chart of accounts: `collective/irish` is liabilities, collective, irish.
+
+    Raises:
+        LedgerCorruptError: there is no such account.
+    """
     kind, _, owner = account.partition("/")
+    if kind not in PLACES:
+        raise LedgerCorruptError(f"the account {account}", "is of a kind that this version does not know")
     return (*PLACES[kind], owner) if owner else PLACES[kind]
 
 
@@ -151,7 +157,7 @@ def export_books(
 
     Raises:
         OSError: the folder cannot be written to.
-        DataLossError: the service's log is inconsistent.
+        LedgerCorruptError: the service's log is inconsistent.
     """
     past = Past(source)
     days, count = _Days(), 0
@@ -179,7 +185,7 @@ def export_books(
 def _title(source: PoolSource) -> Title:
     content = source.leaf(0).content
     if not isinstance(content, PoolContent):
-        raise DataLossError(f"the log of pools/{source.pool} does not start with its pool")
+        raise LedgerCorruptError(f"the log of pools/{source.pool}", "does not start with its pool")
     return Title(
         source.pool, content.display_name, content.currency, minor_unit_exponent(content.currency),
         source.size, source.root.hex(),

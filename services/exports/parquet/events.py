@@ -10,7 +10,6 @@ import pyarrow as pa
 from ledger.errors import LedgerCorruptError
 from ledger.usage.batch import Batch
 from ledger.usage.entries import UsageContent, decode_positions
-from moiety.errors import DataLossError
 from services.exports.parquet.schema import MOMENT, SCHEMAS, SHARES
 
 _MODE_NAMES: Final = ["AI_ONLY", "HUMAN_AI"]
@@ -21,15 +20,12 @@ def events_table(leaf_index: int, content: UsageContent, batch: Batch) -> pa.Tab
     """Returns the rows of `events` for a usage leaf, including duplicates.
 
     Raises:
-        DataLossError: the leaf counts other events than its body has.
+        LedgerCorruptError: the leaf counts other events than its body has.
     """
-    try:
-        duplicates = decode_positions(content.duplicates)
-    except LedgerCorruptError as error:
-        raise DataLossError(f"leaf {leaf_index}: {error}") from None
+    duplicates = decode_positions(content.duplicates)
     count = len(batch)
     if len(duplicates) + content.accepted != count or (duplicates and duplicates[-1] >= count):
-        raise DataLossError(f"leaf {leaf_index} counts other events than the {count} in its body")
+        raise LedgerCorruptError(f"leaf {leaf_index}", f"counts other events than the {count} in its body")
     accepted = np.ones(count, dtype=np.bool_)
     accepted[duplicates] = False
     columns = {

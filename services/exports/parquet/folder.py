@@ -20,9 +20,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ledger.errors import LedgerCorruptError
 from ledger.log.merkle import Frontier
 from ledger.store.durable import alone_in
-from moiety.errors import DataLossError
 from services.exports.errors import ExportFolderError
 from services.exports.parquet.rows import LeafRows
 from services.exports.parquet.schema import SCHEMAS
@@ -57,7 +57,7 @@ def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], N
     Raises:
         ExportFolderError: the folder contains files that no export of this pool has left there.
         OSError: the folder cannot be written to, or another process writes there.
-        DataLossError: the service's log is inconsistent, or no longer has the leaves that were exported.
+        LedgerCorruptError: the service's log is inconsistent, or no longer has the leaves that were exported.
         ExportValueError: a figure does not fit its column.
     """
     home = _home(folder, _MARK, source.pool)
@@ -104,9 +104,8 @@ def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, Past]:
         for entry in pq.read_table(file, columns=["entry"], filters=[("type", "in", REFERRED_TO)])["entry"].to_pylist():
             past.take_in(source.decoded(entry.encode()))
     if frontier.size > source.size:
-        raise DataLossError(
-            f"{folder} has {frontier.size:,} leaves of pools/{source.pool}, but its log only {source.size:,}"
-        )
+        detail = f"has {frontier.size:,} leaves of pools/{source.pool}, but its log only {source.size:,}"
+        raise LedgerCorruptError(str(folder), detail)
     for table in SCHEMAS:
         home = _home(folder, table, source.pool)
         leftovers = [file for file in _files(folder, table, source.pool) if _range(file)[0] >= frontier.size]

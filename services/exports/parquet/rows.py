@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from ledger.acts.entries import DecisionContent
 from ledger.entries import BookingContent
-from ledger.errors import LedgerCorruptError
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.payments import parse_pool_bookings
@@ -22,19 +21,18 @@ from ledger.usage.entries import (
     UsageContent,
     decode_positions,
 )
-from moiety.errors import DataLossError
 from payout.entries import (
     PolicyContent,
     PoolContent,
     PostingContent,
     RoundContent,
 )
-from payout.statement import STATEMENT_COLUMNS, parse_registry
+from payout.statement import STATEMENT_COLUMNS, parse_registry, parse_statement
 from payout.tariffs import TariffContent
 from services.exports.errors import ExportValueError
 from services.exports.parquet.events import events_table
 from services.exports.parquet.schema import SCHEMAS, TABLES
-from services.exports.past import Past, statement_lines
+from services.exports.past import Past
 from services.exports.source import PoolSource
 
 Row = dict[str, Any]
@@ -123,20 +121,13 @@ class LeafRows:
         )
 
     def _bookings(self, leaf: Leaf[Any], content: BookingContent) -> Iterator[Row]:
-        try:
-            found = parse_pool_bookings(self.source.body(bytes.fromhex(content.bookings_sha256)))
-        except LedgerCorruptError as error:
-            raise DataLossError(str(error)) from None
+        found = parse_pool_bookings(self.source.body(bytes.fromhex(content.bookings_sha256)))
         place = {"leaf_index": leaf.index, "time": leaf.time, "bank_file_leaf": content.bank_file_leaf}
         for ordinal, booking in enumerate(found.bookings):
             yield {**place, "ordinal": ordinal, **_figures("bookings", booking)}
 
     def _registry(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
-        try:
-            snapshot = parse_registry(self.source.body(bytes.fromhex(content.registry_sha256)))
-        except LedgerCorruptError as error:
-            raise DataLossError(str(error)) from None
-        for each in snapshot:
+        for each in parse_registry(self.source.body(bytes.fromhex(content.registry_sha256))):
             yield {
                 "leaf_index": leaf_index,
                 "round": content.number,
@@ -147,7 +138,7 @@ class LeafRows:
             }
 
     def _allocations(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
-        for line in statement_lines(self.source, content):
+        for line in parse_statement(self.source.body(bytes.fromhex(content.statement_sha256))):
             figures = {name: getattr(line, name) for name in STATEMENT_COLUMNS}
             yield {"leaf_index": leaf_index, "round": content.number, **figures, "status": line.status.value}
 
@@ -160,7 +151,7 @@ def _figures(table: str, values: BaseModel) -> Row:
 def _batch(content: UsageContent) -> Row:
     return {
         **_figures("batches", content),
-        "duplicates": len(_positions(content.duplicates)),
+        "duplicates": len(decode_positions(content.duplicates)),
         "attributed_ai_only": content.ai_only.attributed,
         "attributed_human_ai": content.human_ai.attributed,
         "unattributed_ai_only": content.ai_only.unattributed,
@@ -169,7 +160,7 @@ def _batch(content: UsageContent) -> Row:
 
 
 def _retractions(leaf: Leaf[Any], content: RetractionContent) -> Iterator[Row]:
-    for position in _positions(content.positions):
+    for position in decode_positions(content.positions):
         yield {
             "leaf_index": leaf.index,
             "time": leaf.time,
@@ -178,10 +169,3 @@ def _retractions(leaf: Leaf[Any], content: RetractionContent) -> Iterator[Row]:
             "batch_leaf": content.batch_leaf,
             "position": position,
         }
-
-
-def _positions(text: str) -> list[int]:
-    try:
-        return decode_positions(text)
-    except LedgerCorruptError as error:
-        raise DataLossError(str(error)) from None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.errors import LedgerCorruptError
 from ledger.files.layout import MAX_FILE_BYTES
 from ledger.income import ReportContent
 from ledger.log.leaves import Content, Leaf
@@ -18,7 +19,6 @@ from ledger.usage.entries import (
     encode_positions,
 )
 from ledger.usage.shares import parse_batch
-from moiety.errors import DataLossError
 from payout.entries import PostingContent
 from services.exports.parquet.events import events_table
 from services.exports.past import Past
@@ -68,18 +68,18 @@ def test_a_batch_is_read_by_the_method_that_it_names() -> None:
 
 def test_a_method_version_that_was_never_declared_is_named() -> None:
     body = body_of(some_events(3))
-    with pytest.raises(DataLossError, match="leaf 2: method_version: expected a version declared before, got 2"):
+    with pytest.raises(LedgerCorruptError, match="leaf 2: method_version: expected a version declared before, got 2"):
         past_of(body).usage(2, usage(body, version=2))
 
 
 def test_a_body_that_is_no_batch_is_named() -> None:
-    with pytest.raises(DataLossError, match="leaf 2: arrow_stream"):
+    with pytest.raises(LedgerCorruptError, match="leaf 2: arrow_stream"):
         past_of(b"no").usage(2, usage(b"no"))
 
 
 def test_a_posting_of_a_round_that_is_not_there_is_named() -> None:
     posting = leaf(7, PostingContent(round=3, transfer_count=0, amount_minor=0))
-    with pytest.raises(DataLossError, match=r"leaf 7: round\.v1 3: does not precede the entry that names it"):
+    with pytest.raises(LedgerCorruptError, match=r"leaf 7: round\.v1 3: does not precede the entry that names it"):
         past_of().transfers(posting)
 
 
@@ -102,7 +102,7 @@ def test_what_moves_nothing_has_no_transfers() -> None:
 @pytest.mark.parametrize(("accepted", "duplicates"), [(2, ()), (3, (0,)), (2, (3,)), (4, ())])
 def test_a_leaf_that_counts_other_events_is_named(accepted: int, duplicates: tuple[int, ...]) -> None:
     body = body_of(some_events(3))
-    with pytest.raises(DataLossError, match="leaf 2 counts other events than the 3 in its body"):
+    with pytest.raises(LedgerCorruptError, match="leaf 2: counts other events than the 3 in its body"):
         events_table(2, usage(body, accepted=accepted, duplicates=duplicates), parse_batch(body))
 
 
