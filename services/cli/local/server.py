@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
 
 _LOOK_SECONDS: Final = 1.0
+_RESTART_SECONDS: Final = 10.0
+"""How long a restart of Postgres by somebody else may take."""
 
 
 @local_command
@@ -131,14 +134,17 @@ def _wait_on_postgres(stopped: Event, url: str) -> None:
     """Wait until the process is to stop. Without its Postgres it ends too, for whoever started it to start both again.
 
     Raises:
-        StoreUnavailableError: somebody else ended Postgres.
+        StoreUnavailableError: somebody else ended Postgres, and it was not restarted.
     """
     from services.process.embedded import is_running
     from services.process.memory import collect_less_often
 
     collect_less_often()
+    seen = time.monotonic()
     while not stopped.wait(_LOOK_SECONDS):
-        if not is_running(url):
+        if is_running(url):
+            seen = time.monotonic()
+        elif time.monotonic() - seen > _RESTART_SECONDS:
             raise StoreUnavailableError("Postgres", "it ended; start again, and nothing that was acknowledged is lost")
 
 
