@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from babel.core import Locale
 from babel.numbers import get_group_symbol
@@ -16,12 +16,15 @@ from ledger.errors import BusyError, InvalidInputError, LostRaceError, NotFoundE
 from ledger.money import minor_unit_exponent
 from services.access.permissions import PermissionDeniedError
 from services.console.calls import said
-from services.console.visit import PageMissingError, Visit, go
+from services.console.visit import Visit, go
 
 REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
 """What a handler may say against an act, which the page then says beside its form."""
 
-_LARGEST: Final = 10**15
+MOST: Final = 2**63 - 1
+MOST_PPM: Final = 2**31 - 1
+"""The largest whole number, and the largest number of millionths, that messages can have; handlers say how large one
+may be."""
 
 _NUMBER: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,30})(?:[.,](?P<decimals>[0-9]{1,30}))?")
 """What people write. Decimal reads `1e3`, `1_000` and the digits of every script too, where a slip is more likely."""
@@ -32,6 +35,8 @@ _GROUPED: Final = re.compile(r"[+-]?[0-9]{1,3}([.,])[0-9]{3}")
 _LINES: Final = re.compile(r"[ \t]*\n\s*")
 """What parts the lines of a larger field, in which people write paragraphs."""
 
+T = TypeVar("T")
+
 Made = Callable[[], tuple[str, Message]]
 """Makes an act's method and request from the form."""
 
@@ -41,7 +46,29 @@ def text_of(visit: Visit, name: str) -> str:
     return _LINES.sub(" ", visit.form.get(name, "").strip())
 
 
-def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) -> int:
+def required_of(visit: Visit, name: str) -> str:
+    """Returns a field that the page's form always has, so that nothing is taken for what nobody sent.
+
+    Raises:
+        InvalidInputError: it is missing.
+    """
+    if name not in visit.form:
+        raise InvalidInputError.of(name, "is required")
+    return visit.form[name]
+
+
+def choice_of(visit: Visit, name: str, choices: Mapping[str, T]) -> T:
+    """Returns what a field stands for that has one of these values.
+
+    Raises:
+        InvalidInputError: it has another one, or is missing.
+    """
+    if visit.form.get(name) not in choices:
+        raise InvalidInputError.of(name, f"must be one of {', '.join(choices)}")
+    return choices[visit.form[name]]
+
+
+def parts_of(text: str, field: str, parts: int, locale: Locale | None = None, *, most: int = MOST) -> int:
     """Returns a number as people write it in whole parts of one, such as millionths.
 
     Args:
@@ -49,9 +76,11 @@ def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) ->
         field: what errors name.
         parts: how many parts one has.
         locale: the reader's, if it matters: where it has a comma between thousands, `1,234` is no number.
+        most: how many parts fit into the message.
 
     Raises:
-        InvalidInputError: it is none, has more digits than there are parts, or may be a thousand times as much.
+        InvalidInputError: it is none, has more digits than there are parts, may be a thousand times as much, or does
+            not fit.
     """
     grouped = _GROUPED.fullmatch(text.strip())
     if locale and grouped and grouped[1] == get_group_symbol(locale):
@@ -60,12 +89,12 @@ def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) ->
     if not found:
         raise InvalidInputError.of(field, "must be a number in digits 0 to 9, with a point or a comma before decimals")
     sign, whole, decimals = found["sign"], found["whole"], found["decimals"] or ""
-    if int(whole) > _LARGEST:
-        raise InvalidInputError.of(field, "is too large")
     unit: int = 10 ** len(decimals)
     scaled, rest = divmod(int(whole + decimals) * parts, unit)
     if rest:
         raise InvalidInputError.of(field, "has too many digits")
+    if scaled > most:
+        raise InvalidInputError.of(field, "is too large")
     return -scaled if sign == "-" else scaled
 
 
@@ -97,11 +126,8 @@ def acted(visit: Visit, acts: dict[str, Made], path: str, again: Callable[[str],
         path: where to go once it is done.
         again: the page with what is wrong, where the handler says something against it.
     """
-    wanted = acts.get(visit.form.get("act", ""))
-    if wanted is None:
-        raise PageMissingError
     try:
-        method, request = wanted()
+        method, request = choice_of(visit, "act", acts)()
         answer: Any = visit.call(method, request)
     except REFUSED as error:
         return again(said(error, visit.request_id))

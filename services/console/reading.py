@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import UploadFile
@@ -24,6 +24,8 @@ MOST_FIELDS: Final = 100
 MOST_FILES: Final = 1
 MULTIPART: Final = "multipart/form-data"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -37,7 +39,7 @@ async def read_form(request: Request, bytes_max: int) -> Sent:
     """Returns what a form sent; nothing where its sender went away.
 
     Raises:
-        InvalidInputError, MessageTooLargeError: it is no form, or is too large or too slow.
+        InvalidInputError, MessageTooLargeError: it is no form, has a field twice, or is too large or too slow.
     """
     exchange = Exchange(request.scope, request.receive, _unsent)
     is_multipart = request.headers.get("content-type", "").startswith(MULTIPART)
@@ -50,7 +52,10 @@ async def read_form(request: Request, bytes_max: int) -> Sent:
         return Sent()
     except (ValueError, MultiPartException):
         raise InvalidInputError.of("form", "must be fields in UTF-8, as pages send them") from None
-    return Sent({name: _text(value) for name, value in pairs})
+    found = Sent()
+    for name, value in pairs:
+        _keep(found.fields, name, _text(value))
+    return found
 
 
 async def throw_away(request: Request, bytes_max: int) -> None:
@@ -81,11 +86,18 @@ async def _parts(request: Request, body: bytes) -> Sent:
     found = Sent()
     for name, value in (await parser.parse()).multi_items():
         if isinstance(value, UploadFile):
-            found.files[name] = SentFile(value.filename or "", await value.read())
+            _keep(found.files, name, SentFile(value.filename or "", await value.read()))
             await value.close()
         else:
-            found.fields[name] = _text(value)
+            _keep(found.fields, name, _text(value))
     return found
+
+
+def _keep(found: dict[str, T], name: str, value: T) -> None:
+    """Keep a field. Who reads a form elsewhere on its way may take the first of two, and we the last."""
+    if name in found:
+        raise InvalidInputError.of(name[:80], "is sent more than once")
+    found[name] = value
 
 
 def _text(value: str) -> str:

@@ -66,7 +66,7 @@ def require_lines_are_matched(scene: Scene, operator: Browser) -> None:
     shown = operator.send("/bank/main", headers=None, platform=NAMED_PLATFORMS[0], **fields)
     assert "Done" in shown.text, shown.alert
     assert "Whose a line is" not in shown.text
-    assert operator.send("/bank/main", headers=None, platform=NAMED_PLATFORMS[0], **fields).status == 404
+    assert operator.send("/bank/main", headers=None, platform=NAMED_PLATFORMS[0], **fields).status == 409
 
 
 def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None:
@@ -152,7 +152,7 @@ def test_a_platform_reports_and_an_operator_matches_what_arrives(scene: Scene) -
     shown = operator.send(path, act="reverse-receipt", name=receipt, amount="1", reason=HOSTILE, request_id="console-4")
     assert "Taken back" in shown.text
     assert "<script>alert" not in shown.html
-    assert operator.send(path, act="match", name="pools/other/receipts/x", platform="x", request_id="y").status == 404
+    assert operator.send(path, act="match", name="pools/other/receipts/x", platform="x", request_id="y").status == 409
     assert operator.send(path, act="receive", amount="1.234", request_id="console-5").status == 409
     huge = {"collective": "irish", "amount": "1e999", "reason": "x", "request_id": "z"}
     assert operator.send(path, headers=None, act="grant", **huge).status == 409

@@ -8,11 +8,12 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from starlette.responses import Response
 
+from ledger.errors import InvalidInputError
 from moiety.v1 import accounts_pb2, revenue_pb2
 from services.access.keys import Role
-from services.console.forms import acted, amount_of, new_request_id, request_id_of, text_of
+from services.console.forms import acted, amount_of, choice_of, new_request_id, request_id_of, text_of
 from services.console.views.pools import PAGE, everything, own_balances, pool_of
-from services.console.visit import PageMissingError, Visit
+from services.console.visit import Visit
 
 RECEIPTS_MOST: Final = 20_000
 """Receipts of a pool that are searched for those without a payer: sixteen years of a hundred platforms' months."""
@@ -141,7 +142,7 @@ def act(visit: Visit) -> Response:
         release = accounts_pb2.Release(
             collective=f"collectives/{text_of(visit, 'collective')}",
             amount_minor=amount_of(visit, "amount", currency),
-            to_commons=visit.form.get("to") == "commons",
+            to_commons=choice_of(visit, "to", {"collective": False, "commons": True}),
             reason=text_of(visit, "reason"),
         )
         request = accounts_pb2.ReleaseHeldRequest(parent=pool.name, release=release, request_id=request_id_of(visit))
@@ -186,5 +187,5 @@ def _platform(visit: Visit) -> str:
 def _of(visit: Visit, pool: str, collection: str) -> str:
     name = text_of(visit, "name")
     if not name.startswith(f"{pool}/{collection}/"):
-        raise PageMissingError
+        raise InvalidInputError.of("name", f"must be one of {pool}/{collection}")
     return name

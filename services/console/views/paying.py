@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from ledger.errors import NotFoundError
+from ledger.errors import InvalidInputError, NotFoundError
 from moiety.v1 import payments_pb2 as pb
 from services.console.forms import acted, amount_of, text_of
 from services.console.views.contacts import contact_of, wanted_contact
@@ -169,7 +169,7 @@ def act_on_account(visit: Visit) -> Response:
     def match() -> tuple[str, Message]:
         line = next((each for each in _open_lines(visit, name) if each.name == text_of(visit, "name")), None)
         if line is None:
-            raise PageMissingError
+            raise InvalidInputError.of("name", "must be a line of this page that has no partner yet")
         pool = f"pools/{text_of(visit, 'pool').removeprefix('pools/')}"
         request = pb.MatchBankLineRequest(name=line.name, reason=text_of(visit, "reason"))
         if line.amount_minor < 0:

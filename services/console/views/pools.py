@@ -12,7 +12,7 @@ from ledger.errors import NotFoundError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from services.access.keys import Role
 from services.console.formats import PPM
-from services.console.forms import acted, amount_of, parts_of, text_of
+from services.console.forms import MOST_PPM, acted, amount_of, parts_of, text_of
 from services.console.visit import Visit
 
 PAGE: Final = 50
@@ -163,7 +163,7 @@ def set_tariff(visit: Visit) -> Response:
         made = revenue_pb2.Tariff(
             platform=f"platforms/{platform}" if platform else "",
             period_from=text_of(visit, "period_from"),
-            share_ppm=parts_of(text_of(visit, "share"), "share", PPM // _HUNDRED, visit.tongue.locale),
+            share_ppm=parts_of(text_of(visit, "share"), "share", PPM // _HUNDRED, visit.tongue.locale, most=MOST_PPM),
             rate_minor=amount_of(visit, "rate", pool.currency),
             rate_units=parts_of(text_of(visit, "rate_units"), "rate_units", 1),
             minimum_minor=amount_of(visit, "minimum", pool.currency),

@@ -17,7 +17,7 @@ from payout.entries import DISTRIBUTES
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import money_text
-from services.console.forms import REFUSED, text_of
+from services.console.forms import REFUSED, choice_of, text_of
 from services.console.tables import Move, amounts_of, lines_of, movers
 from services.console.views.differences import changed_fields, changed_policy
 from services.console.views.pools import PAGE, everything, pool_of
@@ -183,20 +183,17 @@ def decide(visit: Visit) -> Response:
     """Approve, reject or withdraw a proposal."""
     name = f"{log_of(visit)}/proposals/{visit.ids['leaf']}"
     reason = text_of(visit, "reason")
-    made: dict[str, tuple[str, Any]] = {
-        "approve": ("ApproveProposal", acts_pb2.ApproveProposalRequest(name=name)),
-        "reject": ("RejectProposal", acts_pb2.RejectProposalRequest(name=name, reason=reason)),
-        "withdraw": ("WithdrawProposal", acts_pb2.WithdrawProposalRequest(name=name, reason=reason)),
+    made: dict[str, tuple[str, Any, str]] = {
+        "approve": ("ApproveProposal", acts_pb2.ApproveProposalRequest(name=name), "approved"),
+        "reject": ("RejectProposal", acts_pb2.RejectProposalRequest(name=name, reason=reason), "rejected"),
+        "withdraw": ("WithdrawProposal", acts_pb2.WithdrawProposalRequest(name=name, reason=reason), "withdrawn"),
     }
-    wanted = visit.form.get("decision", "")
-    if wanted not in made:
-        raise PageMissingError
-    method, request = made[wanted]
+    method, request, done = choice_of(visit, "decision", made)
     try:
         visit.call(f"ActsService/{method}", request)
     except REFUSED as error:
         return show(visit, problem=said(error, visit.request_id))
-    return go(f"/{name}", done={"approve": "approved", "reject": "rejected", "withdraw": "withdrawn"}[wanted])
+    return go(f"/{name}", done=done)
 
 
 def _get(visit: Visit, name: str) -> Any:

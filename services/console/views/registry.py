@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -13,10 +14,14 @@ from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import PPM
-from services.console.forms import REFUSED, Made, acted, parts_of, text_of
+from services.console.forms import MOST_PPM, REFUSED, Made, acted, choice_of, parts_of, required_of, text_of
 from services.console.views.contacts import contact_of, wanted_contact
 from services.console.views.pools import PAGE, everything
 from services.console.visit import Visit, go
+
+_MEMBERS: Final = re.compile("[0-9]{1,18}")
+_COLLECTIVE: Final = {"ACTIVE": pb.COLLECTIVE_STATUS_ACTIVE, "SUSPENDED": pb.COLLECTIVE_STATUS_SUSPENDED}
+_PERSON: Final = {"ACTIVE": pb.PRINCIPAL_STATUS_ACTIVE, "SUSPENDED": pb.PRINCIPAL_STATUS_SUSPENDED}
 
 CERTIFICATE_BYTES: Final = 64 * 1024
 """Of a file with a certificate, what is looked at: hashes of certificates are kept with the files."""
@@ -71,17 +76,15 @@ def change_collective(visit: Visit) -> Response:
 
 
 def _collective(visit: Visit) -> pb.Collective:
-    members = text_of(visit, "members") or "0"
-    if not (members.isascii() and members.isdecimal()):
-        raise InvalidInputError.of("members", "must be a whole number")
+    members = required_of(visit, "members").strip()
+    if not _MEMBERS.fullmatch(members):
+        raise InvalidInputError.of("members", "must be a whole number of at most 18 digits")
     return pb.Collective(
         display_name=text_of(visit, "display_name"),
-        members=min(int(members[:20]), 2**62),
-        equity_ppm=parts_of(visit.form.get("equity", "1"), "equity", PPM),
-        status=pb.COLLECTIVE_STATUS_SUSPENDED
-        if visit.form.get("status") == "SUSPENDED"
-        else pb.COLLECTIVE_STATUS_ACTIVE,
-        domains=visit.form.get("domains", "").split(),
+        members=int(members),
+        equity_ppm=parts_of(required_of(visit, "equity"), "equity", PPM, most=MOST_PPM),
+        status=choice_of(visit, "status", _COLLECTIVE),
+        domains=required_of(visit, "domains").split(),
     )
 
 
@@ -116,14 +119,13 @@ def people(visit: Visit, *, problem: str = "") -> Response:
 def change_people(visit: Visit) -> Response:
     """Register, suspend or readmit a person, issue or end a key, or say where an operator is written to."""
 
-    def person() -> tuple[str, Message]:
-        is_suspended = visit.form.get("status") == "SUSPENDED"
-        status = pb.PRINCIPAL_STATUS_SUSPENDED if is_suspended else pb.PRINCIPAL_STATUS_ACTIVE
+    def person(status: pb.PrincipalStatus.ValueType) -> tuple[str, Message]:
         principal = pb.Principal(name=text_of(visit, "name"), status=status)
         return "RegistryService/UpdatePrincipal", pb.UpdatePrincipalRequest(principal=principal)
 
     acts: dict[str, Made] = {
-        "person": person,
+        "register": lambda: person(pb.PRINCIPAL_STATUS_ACTIVE),
+        "person": lambda: person(choice_of(visit, "status", _PERSON)),
         "issue": lambda: ("RegistryService/CreateApiKey", _issued(visit)),
         "certificate": lambda: ("RegistryService/CreateApiKey", _certified(visit)),
         "revoke": lambda: ("RegistryService/RevokeApiKey", pb.RevokeApiKeyRequest(name=visit.form.get("name", ""))),

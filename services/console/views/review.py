@@ -15,7 +15,7 @@ from services.api.errors import is_expected
 from services.console.calls import said
 from services.console.charts import LORENZ, WIDTH, flow, lorenz
 from services.console.formats import PPM, decimals_of
-from services.console.forms import acted, parts_of
+from services.console.forms import MOST_PPM, acted, parts_of
 from services.console.tables import CHANGES, amounts_of, lines_of, movers, registry_changes
 from services.console.views.pools import pool_of
 from services.console.views.rounds import FIGURES, changed_terms, previous_of, round_of
@@ -142,7 +142,7 @@ def _policy(visit: Visit, given: Mapping[str, str], pool: Any) -> Any:
     units, locale = 10 ** decimals_of(pool.currency), visit.tongue.locale
     for name, parts in _NUMBERS.items():
         if name in given:
-            setattr(policy, name, parts_of(given[name] or _UNSAID.get(name, ""), name, parts))
+            setattr(policy, name, parts_of(given[name] or _UNSAID.get(name, ""), name, parts, most=MOST_PPM))
     for name in ("floor_minor", "cap_minor", "fee_cap_minor"):
         if given.get(name, "").strip():
             setattr(policy, name, parts_of(given[name], name, units, locale))

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
-from services.console.forms import REFUSED, text_of
+from services.console.forms import REFUSED, choice_of, text_of
 from services.console.tables import adjusted_csv, lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, checkpoint_of, everything, own_allocation, pool_of
@@ -180,25 +180,26 @@ def decide(visit: Visit) -> Response:
     if visit.role is not Role.OPERATOR:
         raise PageMissingError
     name = round_of(visit).name
-    if visit.form.get("decision") == "approve":
-        return acted(visit, "RoundsService/ApproveRound", rounds_pb2.ApproveRoundRequest(name=name), "approved")
-    reason = text_of(visit, "reason")
-    request = rounds_pb2.RejectRoundRequest(name=name, reason=reason)
-    return acted(visit, "RoundsService/RejectRound", request, "rejected")
+    made: dict[str, tuple[str, Any, str]] = {
+        "approve": ("ApproveRound", rounds_pb2.ApproveRoundRequest(name=name), "approved"),
+        "reject": (
+            "RejectRound", rounds_pb2.RejectRoundRequest(name=name, reason=text_of(visit, "reason")), "rejected"
+        ),
+    }  # fmt: skip
+    method, request, done = choice_of(visit, "decision", made)
+    return acted(visit, f"RoundsService/{method}", request, done)
 
 
 def answer(visit: Visit) -> Response:
     """Answer an objection."""
-    known = {
+    answers = {
         "dismiss": rounds_pb2.OBJECTION_ANSWER_DISMISSED,
         "uphold": rounds_pb2.OBJECTION_ANSWER_UPHELD,
         "set-aside": rounds_pb2.OBJECTION_ANSWER_SET_ASIDE,
     }
-    if visit.form.get("answer") not in known:
-        raise PageMissingError
     request = rounds_pb2.AnswerObjectionRequest(
         name=f"{round_of(visit).name}/objections/{visit.form.get('collective', '')}",
-        answer=known[visit.form["answer"]],
+        answer=choice_of(visit, "answer", answers),
         reason=text_of(visit, "reason"),
     )
     return acted(visit, "RoundsService/AnswerObjection", request, "answered")
