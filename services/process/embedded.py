@@ -89,6 +89,7 @@ def is_running(url: str) -> bool:
     """Whether the embedded Postgres at a URL is there. One that is busy, starts or stops is, whatever it answers."""
     path = str(Path(str(conninfo_to_dict(url)["host"])) / _SOCKET)
     with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)  # one that is silent lets connections wait, and then no more
         try:
             asking.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):

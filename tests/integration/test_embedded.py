@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -19,7 +21,7 @@ import pytest
 
 from ledger.errors import InvalidInputError
 from services.cli.base.exits import Exit
-from services.process.embedded import default_data_folder, embedded_postgres
+from services.process.embedded import default_data_folder, embedded_postgres, is_running
 
 pytestmark = pytest.mark.surface
 
@@ -88,6 +90,21 @@ def test_a_service_ends_with_its_postgres_and_starts_again(folder: Path) -> None
             os.kill(postgres, signal.SIGKILL if ended == "killed" else signal.SIGINT)
             _, said = up.communicate(timeout=120)
             assert (up.returncode, "it ended; start again" in said) == (Exit.SERVICE_AWAY, True), said
+
+
+def test_a_postgres_that_takes_no_more_connections_is_running(folder: Path) -> None:
+    url = f"postgresql://postgres:@/postgres?host={folder}"
+    assert not is_running(url)
+    with socket.socket(socket.AF_UNIX) as silent, ExitStack() as waiting:
+        silent.bind(str(folder / ".s.PGSQL.5432"))
+        assert not is_running(url)
+        silent.listen(1)
+        for _ in range(4):
+            another = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            another.setblocking(False)
+            with suppress(BlockingIOError):
+                another.connect(str(folder / ".s.PGSQL.5432"))
+        assert is_running(url)
 
 
 @as_root
