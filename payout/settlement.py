@@ -52,7 +52,7 @@ from payout.statement import parse_statement
 from payout.store import adjustments, objections, rounds, schedules, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
-from payout.store.policies import list_policies
+from payout.store.policies import get_policy
 from payout.store.rereading import Proposed
 from payout.store.reversals import require_covered
 from payout.store.round_tables import lines_of_table
@@ -413,8 +413,7 @@ def _kept(connection: sa.Connection, pool: PoolRef, note: bytes | None) -> str:
 
 
 def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Policy:
-    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
-    return logged.policy
+    return get_policy(connection, pool, content.policy_version).policy
 
 
 def _require_no_open_round(connection: sa.Connection, pool: PoolRef) -> None:

@@ -38,7 +38,7 @@ from payout.rounds import Line
 from payout.statement import parse_registry, parse_statement
 from payout.store import objections, rounds
 from payout.store import tables as t
-from payout.store.policies import list_policies
+from payout.store.policies import get_policy
 from payout.store.rounds import RoundState
 
 NO_LINES: Final = "0" * 64
@@ -89,7 +89,7 @@ def preview_adjustment(connection: sa.Connection, pool: PoolRef, asked: Adjustme
 
 def _posted(connection: sa.Connection, pool: PoolRef, number: int) -> PostedRound:
     content = rounds.get_round(connection, pool, number).content
-    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    logged = get_policy(connection, pool, content.policy_version)
 
     def body(digest: str) -> bytes:
         return log.checked_body(connection, pool, bytes.fromhex(digest))

@@ -37,7 +37,7 @@ from payout.statement import (
 )
 from payout.store import rounds
 from payout.store.books import read_books
-from payout.store.policies import list_policies
+from payout.store.policies import get_policy, list_policies
 from payout.store.rereading import Proposed, Rereading
 from payout.weights import UsageKey, UsageSum, added_up
 
@@ -158,7 +158,7 @@ def past_round(
     as an act would have had it.
     """
     content = rounds.get_round(connection, pool, number).content
-    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    logged = get_policy(connection, pool, content.policy_version)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     before = rounds.get_round(connection, pool, content.previous).content if content.previous else None
     deficits, carried = _left_by(connection, pool, before)

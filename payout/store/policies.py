@@ -96,16 +96,16 @@ def _log_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent
 
 
 def _standing_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> LoggedPolicy | None:
-    latest = list_policies(connection, pool)[-1]
+    latest = latest_policy(connection, pool)
     return latest if latest.policy == content.policy else None
 
 
 def _next_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> PolicyContent:
-    return content.model_copy(update={"version": list_policies(connection, pool)[-1].version + 1})
+    return content.model_copy(update={"version": latest_policy(connection, pool).version + 1})
 
 
 def _policy_version(connection: sa.Connection, pool: PoolRef, _: PolicyContent) -> dict[str, str]:
-    return {"policies": str(list_policies(connection, pool)[-1].version)}
+    return {"policies": str(latest_policy(connection, pool).version)}
 
 
 LOG_POLICY: Final = Effect(PolicyContent, _log_policy, _standing_policy, _next_policy, _policy_version)
@@ -120,11 +120,25 @@ def list_policies(
     return [_logged(*row) for row in cast("list[tuple[int, bytes]]", cursor.fetchall())]
 
 
+def get_policy(connection: sa.Connection, pool: PoolRef, version: int) -> LoggedPolicy:
+    """Returns a pool's policy by a version that its log names."""
+    (logged,) = list_policies(connection, pool, after=version - 1, limit=1)
+    return logged
+
+
+def latest_policy(connection: sa.Connection, pool: PoolRef) -> LoggedPolicy:
+    """Returns the policy by which a pool's next round goes."""
+    (row,) = driver_connection(connection).execute(_LATEST, (pool.pool_id,), prepare=True).fetchall()
+    return _logged(*cast("tuple[int, bytes]", row))
+
+
 # Raw SQL: every round asks for its policy, and SQLAlchemy takes longer to compile it than Postgres to run it.
-_POLICIES: Final = """
+_OF_A_POOL: Final = """
 SELECT version, entry FROM policy JOIN leaf ON leaf.pool_id = policy.pool_id AND leaf.leaf_index = policy.leaf_index
-WHERE policy.pool_id = %s AND version > %s ORDER BY version LIMIT %s
+WHERE policy.pool_id = %s
 """
+_POLICIES: Final = f"{_OF_A_POOL} AND version > %s ORDER BY version LIMIT %s"
+_LATEST: Final = f"{_OF_A_POOL} ORDER BY version DESC LIMIT 1"
 
 _POLICY_KINDS: Final[dict[str, type[PoolContent | PolicyContent]]] = {
     kind.type: kind for kind in (PoolContent, PolicyContent)

@@ -21,7 +21,7 @@ from ledger.store.pools import PoolRecord, get_pool, list_pools
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from moiety.v1 import registry_pb2 as pb
-from payout.store.policies import list_policies
+from payout.store.policies import latest_policy
 from services.access.keys import Role
 from services.access.permissions import actor, caller, open_pools, own_id
 from services.api import convert
@@ -70,7 +70,7 @@ class PoolMethods:
         return pb.ListPoolsResponse(pools=listed, next_page_token=token)
 
     def _pool(self, connection: sa.Connection, pool: PoolRecord) -> pb.Pool:
-        policy = list_policies(connection, pool.ref)[-1]
+        policy = latest_policy(connection, pool.ref)
         platforms = [] if caller().role is Role.COLLECTIVE else admitted_platforms(connection, pool.ref)
         if (own := own_id(Role.PLATFORM)) is not None:
             platforms = [platform for platform in platforms if platform == own]

@@ -26,7 +26,7 @@ from ledger.store.log import PoolRef
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
 from payout.store import rounds, tariffs
-from payout.store.policies import list_policies
+from payout.store.policies import latest_policy
 from services.access.keys import Role
 from services.access.permissions import actor, caller, own_id
 from services.api import convert
@@ -55,7 +55,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             if asked.currency != pool.currency:
                 reason = f"must be {pool.currency}, the pool's, got {asked.currency[:20]!r}"
                 raise InvalidInputError.of("report.currency", reason)
-            if not asked.period and list_policies(connection, pool)[-1].policy.period.months:
+            if not asked.period and latest_policy(connection, pool).policy.period.months:
                 raise InvalidInputError.of("report.period", "is required in a pool with periods, like 2026-03")
             request_id = require_request_id(request.request_id, "request_id")
             content = ReportContent(

@@ -26,7 +26,7 @@ from payout.objections import Answer
 from payout.splits import MAX_LINES, MAX_RULE, SplitContent
 from payout.statement import page_of_lines, parse_statement
 from payout.store import objections, rounds
-from payout.store.policies import LoggedPolicy, list_policies
+from payout.store.policies import get_policy, list_policies
 from payout.store.round_tables import lines_of_table, page_of_table
 from payout.store.rounds import RoundRecord
 from services.access.keys import Role
@@ -81,7 +81,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         with self._heavy.passed(caller().name):
             calculation = self._settlement.preview(pool, number=number, policy=policy, act=act)
         with self._database.transaction() as connection:
-            logged = self._policy(connection, pool, calculation.content.policy_version)
+            logged = get_policy(connection, pool, calculation.content.policy_version)
         message = convert.preview_to_proto(
             pool.currency, calculation.content, replace(logged, policy=calculation.policy)
         )
@@ -248,7 +248,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
 
     def _report(self, name: str, pool: PoolRef, record: RoundRecord) -> FairnessReport:
         with self._readers.database_for(name).transaction() as connection:
-            policy = self._policy(connection, pool, record.content.policy_version).policy
+            policy = get_policy(connection, pool, record.content.policy_version).policy
             statement = log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
         return fairness_report(
             record.content,
@@ -259,9 +259,5 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
 
     def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
         with self._database.transaction() as connection:
-            policy = self._policy(connection, pool, record.content.policy_version)
+            policy = get_policy(connection, pool, record.content.policy_version)
         return convert.round_to_proto(pool.name, pool.currency, record, policy)
-
-    def _policy(self, connection: sa.Connection, pool: PoolRef, version: int) -> LoggedPolicy:
-        (policy,) = list_policies(connection, pool, after=version - 1, limit=1)
-        return policy

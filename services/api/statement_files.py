@@ -43,7 +43,7 @@ from payout.entries import CONTENTS, PoolContent, RoundContent
 from payout.statement import parse_registry, parse_statement
 from payout.store import objections, rounds, splits
 from payout.store.adjustments import list_adjustments
-from payout.store.policies import list_policies
+from payout.store.policies import get_policy
 from payout.store.round_tables import Own, lines_of_table
 from payout.store.rounds import RoundRecord
 
@@ -149,7 +149,7 @@ class _Bodies:
 
 
 def _figures(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Figures:
-    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    logged = get_policy(connection, pool, content.policy_version)
     return Figures.of(content, logged.policy, methods.confidences(connection, pool))
 
 

@@ -39,7 +39,7 @@ from payout.objections import AnswerContent, ObjectionContent, review_ends
 from payout.schedule import next_fire_time
 from payout.statement import parse_statement
 from payout.store import bookings, payees
-from payout.store.policies import list_policies
+from payout.store.policies import get_policy
 from payout.store.schedules import list_schedules
 from services.mail import letters
 
@@ -166,8 +166,7 @@ class Herald:
 
 
 def _of_round(connection: sa.Connection, pool: PoolRef, leaf: Leaf[Any], content: RoundContent) -> Iterator[Notice]:
-    (logged,) = list_policies(connection, pool, after=content.policy_version - 1, limit=1)
-    policy = logged.policy
+    policy = get_policy(connection, pool, content.policy_version).policy
     if policy.review_seconds:
         body = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
         told = tuple(COLLECTIVES + line.collective for line in parse_statement(body))

@@ -12,7 +12,7 @@ from ledger.journal import COMMONS
 from ledger.registry import is_resource_id
 from ledger.store import checkpoints, journal
 from ledger.store.pools import get_pool
-from payout.store.policies import list_policies
+from payout.store.policies import latest_policy
 from payout.store.rounds import RoundState, list_rounds, paid_at_least
 from services.api import convert
 from services.console.visit import PageMissingError, Visit
@@ -44,7 +44,7 @@ def show(visit: Visit) -> Response:
             pool = get_pool(connection, visit.ids["pool"])
         except NotFoundError:
             raise PageMissingError from None
-        terms = list_policies(connection, pool.ref)[-1]
+        terms = latest_policy(connection, pool.ref)
         if not terms.policy.public:
             raise PageMissingError
         last = list_rounds(connection, pool.ref, after=_LAST, limit=_LOOKED_AT, newest_first=True)
