@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from multiprocessing import Pipe
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Semaphore
 from typing import Any, Final
 
 import pytest
@@ -28,6 +29,7 @@ from tests.support.batches import Event, body_of, event_id
 
 MONTH_US: Final = 31 * 86_400_000_000
 SHARES: Final = Reading()
+FORKING: Final = get_context("fork")
 
 
 def body(number: int, events: int = 3) -> bytes:
@@ -182,10 +184,10 @@ def test_a_batch_is_read_as_its_own_method_says_even_after_others() -> None:
 
 
 @contextmanager
-def telling(bodies: Sequence[bytes], there: Connection) -> Iterator[ReadBodies]:
+def telling(bodies: Sequence[bytes], there: Connection, begin: Semaphore) -> Iterator[ReadBodies]:
     """How a process reads these bodies, once all was asked, and tells how long those are that it reads together."""
     with kept(bodies) as read:
-        there.recv()
+        begin.acquire()
 
         def tells(log: Any, digests: Sequence[bytes], bytes_max: int) -> Mapping[bytes, bytes]:
             found = read(log, digests, bytes_max)
@@ -199,10 +201,10 @@ def test_small_bodies_are_read_together_up_to_a_bound_and_a_large_one_alone(monk
     small, large = [body(number) for number in range(30)], [body(30 + number, events=200) for number in range(2)]
     bodies, most = [*small[:15], *large, *small[15:]], 10 * len(small[0])
     monkeypatch.setattr(weighers, "TOGETHER_BYTES", most)
-    there, mine = Pipe()
-    with Weighers(1, partial(telling, bodies, there)) as asked:
+    (there, mine), begin = Pipe(), FORKING.Semaphore(0)
+    with Weighers(1, partial(telling, bodies, there, begin)) as asked:
         waits = started(asked.of(LOG), bodies)
-        mine.send("all was asked")
+        begin.release()
         found = [plain(wait()) for wait in waits]
     reads = [mine.recv()[1] for _ in iter(mine.poll, False)]
     assert found == [plain(wait()) for wait in started(HERE, bodies, read=itself)]
@@ -213,11 +215,11 @@ def test_small_bodies_are_read_together_up_to_a_bound_and_a_large_one_alone(monk
 
 def test_whoever_waits_for_one_process_lets_the_others_begin() -> None:
     bodies = [body(number) for number in range(2)]
-    there, mine = Pipe()
-    with Weighers(2, partial(telling, bodies, there)) as asked:
+    (there, mine), begin = Pipe(), FORKING.Semaphore(0)
+    with Weighers(2, partial(telling, bodies, there, begin)) as asked:
         first, second = started(asked.of(LOG), bodies)
         for _ in bodies:
-            mine.send("begin")
+            begin.release()
         first()
         assert [mine.poll(60) and mine.recv()[0] for _ in bodies] == [1, 1]
         second()
@@ -229,13 +231,13 @@ def test_bodies_are_not_read_together_that_are_longer_than_their_leaves_say(
 ) -> None:
     bodies, most = [body(number, events=50) for number in range(20)], 1_000
     monkeypatch.setattr(weighers, "TOGETHER_BYTES", most)
-    there, mine = Pipe()
-    with Weighers(1, partial(telling, bodies, there)) as asked:
+    (there, mine), begin = Pipe(), FORKING.Semaphore(0)
+    with Weighers(1, partial(telling, bodies, there, begin)) as asked:
         waits = [
             asked.of(LOG)(partial(itself, each), 0, content_of(each).model_copy(update={"body_bytes": said}), SHARES)
             for each in bodies
         ]
-        mine.send("all was asked")
+        begin.release()
         for wait in waits:
             with pytest.raises(FoundError) as found:
                 wait()
