@@ -12,7 +12,7 @@ from bench.stage import CURRENCY, Stage, Stream
 from bench.statements import KEY, file_seconds
 from bench.workload import Workload
 from moiety import Client
-from services.api.statement_files import StatementFiles
+from services.api.rounds.statement_files import StatementFiles
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 

@@ -14,7 +14,7 @@ from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload
 from ledger.log.note_keys import SigningKey
 from moiety import Client
-from services.api.statement_files import StatementFiles
+from services.api.rounds.statement_files import StatementFiles
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 

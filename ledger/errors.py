@@ -1,6 +1,6 @@
 """The errors of the ledger service. Every error that it raises on purpose carries its facts as fields.
 
-`services.api.errors` is the one table that maps these to gRPC status and details.
+`services.api.calls.errors` is the one table that maps these to gRPC status and details.
 """
 
 from __future__ import annotations

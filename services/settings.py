@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     """Processes in which `moiety serve` listens on one port. Each has its own connections, threads and batches."""
 
     threads: int = Field(default=32, ge=4, le=1000)
-    """Calls that one process handles at a time. An open stream is one; `services.api.streams` bounds these."""
+    """Calls that one process handles at a time. An open stream is one; `services.api.calls.streams` bounds these."""
 
     intake_threads: int = Field(default=4, ge=1, le=64)
     """Usage batches that one process handles at a time."""

@@ -35,17 +35,17 @@ from moiety.v1 import (
 )
 from services.api.accounts import AccountsService
 from services.api.acts import ActsService
-from services.api.audit import AuditService
+from services.api.audit.service import AuditService
+from services.api.audit.watches import Watches
+from services.api.calls.streams import CallLimits
+from services.api.calls.together import Together
 from services.api.limits import LimitsService
-from services.api.payments import PaymentsService
-from services.api.registry import RegistryService
+from services.api.payments.service import PaymentsService
+from services.api.registry.service import RegistryService
 from services.api.revenue import RevenueService
-from services.api.rounds import RoundsService
-from services.api.streams import CallLimits
-from services.api.submissions import SUBMIT_USAGE
-from services.api.together import Together
-from services.api.usage import UsageService
-from services.api.watches import Watches
+from services.api.rounds.service import RoundsService
+from services.api.usage.service import UsageService
+from services.api.usage.submissions import SUBMIT_USAGE
 from services.api.webhooks import WebhooksService
 from services.parts import Parts
 

@@ -24,12 +24,12 @@ from ledger.store.faults import FAILED_READING
 from services.access.keyring import ANYONE, MAX_REMEMBERED
 from services.access.keys import Caller, UnauthenticatedError
 from services.access.sessions import Sessions
+from services.api.calls.door import MessageTooLargeError
+from services.api.calls.errors import is_expected, status_of
+from services.api.calls.queues import FairThreads, OverloadedError
 from services.api.contract import Services
-from services.api.door import MessageTooLargeError
-from services.api.errors import is_expected, status_of
 from services.api.http.connect import HTTP_STATUS
 from services.api.http.exchange import Receive, Scope, Send
-from services.api.queues import FairThreads, OverloadedError
 from services.console import cookies
 from services.console.assets import assets
 from services.console.calls import Calls

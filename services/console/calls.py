@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 
 from services.access.keyring import KeyRing
 from services.access.keys import Caller
-from services.api.call import Call, require_fields
+from services.api.calls.call import Call, require_fields
+from services.api.calls.errors import status_of
 from services.api.contract import Services
-from services.api.errors import status_of
 
 
 class Calls:

@@ -11,12 +11,12 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ledger.errors import InvalidInputError
+from services.api.calls.door import LARGE_MESSAGE_BYTES, Waiting
+from services.api.calls.queues import FairThreads
+from services.api.calls.together import Arrivals
 from services.api.contract import Services, service_names
-from services.api.door import LARGE_MESSAGE_BYTES, Waiting
-from services.api.interceptor import Gatekeeper
-from services.api.queues import FairThreads
-from services.api.together import Arrivals
-from services.api.watchers import Watchers
+from services.api.grpc.interceptor import Gatekeeper
+from services.api.grpc.watchers import Watchers
 from services.parts import Parts
 from services.process.health import Health
 from services.process.listening import client_ca, connections_allowed

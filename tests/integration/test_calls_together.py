@@ -13,9 +13,9 @@ import pytest
 from ledger.errors import LedgerCorruptError
 from moiety import Balance, Client
 from moiety.errors import NotFoundError, PermissionDeniedError, ServiceError, UnauthenticatedError
-from services.api import together
 from services.api.accounts import Balances
-from services.api.queues import FairThreads
+from services.api.calls import together
+from services.api.calls.queues import FairThreads
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene

@@ -15,8 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moiety import Client
 from moiety.v1 import registry_pb2, usage_pb2
-from services.api import door, grpc_call, submissions
-from services.api.large import AT_ONCE, FREE_BYTES
+from services.api.calls import door
+from services.api.calls.large import AT_ONCE, FREE_BYTES
+from services.api.grpc import carried
+from services.api.usage import submissions
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 
@@ -72,7 +74,7 @@ def test_silent_calls_without_a_key_hold_up_nobody(scene: Scene, channel: grpc.C
 def test_silent_calls_with_a_key_leave_threads_for_others_and_are_ended(
     scene: Scene, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.api.grpc_call.MESSAGE_SECONDS", 0.5)
+    monkeypatch.setattr("services.api.grpc.carried.MESSAGE_SECONDS", 0.5)
     key = scene.deployment.key("platforms/songbird")
     metadata = (("authorization", f"Bearer {key}"),)
     calls, let_go = silent(channel, "/moiety.v1.RegistryService/GetPool", scene.deployment.settings.threads, metadata)
@@ -122,7 +124,7 @@ def test_events_beyond_all_bounds_are_refused_without_being_parsed(
     with Client(scene.deployment.address, key) as songbird:
         songbird.get_pool(POOL)  # so that its key is known
     seen: list[int] = []
-    for room in (grpc_call, submissions):
+    for room in (carried, submissions):
         monkeypatch.setattr(room, "parsed", lambda raw, *_: seen.append(len(raw)))
     named = usage_pb2.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="b", method_id=METHOD).SerializeToString()
     with pytest.raises(grpc.RpcError) as refused:
@@ -149,7 +151,7 @@ def test_large_messages_in_another_form_are_parsed_one_at_a_time(
             now -= 1
         return door.parsed(raw, method, deserialize)
 
-    monkeypatch.setattr(grpc_call, "parsed", slowly)
+    monkeypatch.setattr(carried, "parsed", slowly)
     named = usage_pb2.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id="b", method_id=METHOD).SerializeToString()
     later = usage_pb2.SubmitUsageRequest(batch_id="b" * FREE_BYTES).SerializeToString()
     submit, raw = channel.unary_unary(SUBMIT, **RAW), later + named
@@ -164,7 +166,7 @@ def test_large_messages_in_another_form_are_parsed_one_at_a_time(
 
 def test_nothing_is_parsed_before_the_key_is_looked_at(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr("services.api.grpc_call.parsed", lambda raw, *_: seen.append(len(raw)))
+    monkeypatch.setattr("services.api.grpc.carried.parsed", lambda raw, *_: seen.append(len(raw)))
     call = channel.unary_unary("/moiety.v1.UsageService/SubmitUsage", **RAW)
     with pytest.raises(grpc.RpcError) as refused:
         call(b"\x22\x00" * 1_000_000, compression=grpc.Compression.Gzip, timeout=120)

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from moiety import Client, InvalidArgumentError, Receipt
-from services.api.queues import FairThreads
-from services.api.submissions import Submissions
+from services.api.calls.queues import FairThreads
+from services.api.usage.submissions import Submissions
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene

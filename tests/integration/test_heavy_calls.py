@@ -12,7 +12,7 @@ import pytest
 
 from ledger.store.gates import HEAVY_WAITING, Gate
 from moiety import batch_of
-from services.api.usage import LISTED_FREELY
+from services.api.usage.service import LISTED_FREELY
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene

@@ -165,7 +165,7 @@ def test_nothing_is_left_of_an_upload_whose_caller_has_gone(kind: str, scene: Sc
 def test_one_principal_has_a_quarter_of_the_uploads_and_leaves_others_theirs(
     scene: Scene, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.api.streams.SHED_SECONDS", 3600.0)
+    monkeypatch.setattr("services.api.calls.streams.SHED_SECONDS", 3600.0)
     own = [Sending(scene, key) for _ in range(UPLOADS // 4)]
     for upload in own:
         upload.send(LINE)
@@ -180,7 +180,7 @@ def test_one_principal_has_a_quarter_of_the_uploads_and_leaves_others_theirs(
 
 
 def test_an_idle_upload_makes_room_for_another(scene: Scene, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.api.streams.SHED_SECONDS", 0.0)
+    monkeypatch.setattr("services.api.calls.streams.SHED_SECONDS", 0.0)
     idle = [Sending(scene, key) for _ in range(UPLOADS // 4)]
     for upload in idle:
         upload.send(LINE)

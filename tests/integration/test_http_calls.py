@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
-from services.api.door import SMALL_MESSAGE_BYTES
+from services.api.calls.door import SMALL_MESSAGE_BYTES
 from services.api.http import exchange, messages
 from services.process import http_server
 from tests.support.deployment import Deployment

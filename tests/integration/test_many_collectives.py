@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import payout.store.calculation
-import services.api.rounds
+import services.api.rounds.service
 from audit.statement_check import check_statement
 from ledger.errors import LedgerCorruptError
 from ledger.log.note_keys import SigningKey
@@ -96,7 +96,7 @@ def test_no_more_of_a_statement_is_parsed_than_a_page_asks_for(
         parsed.append(len(lines))
         return lines
 
-    monkeypatch.setattr(services.api.rounds, "parse_statement", counting)
+    monkeypatch.setattr(services.api.rounds.service, "parse_statement", counting)
     listed: dict[str, int] = {}
     token = ""
     while True:

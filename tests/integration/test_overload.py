@@ -20,7 +20,7 @@ from ledger.store.database import Database
 from moiety import Client
 from moiety.events import event_to_message
 from moiety.v1 import registry_pb2, registry_pb2_grpc, usage_pb2, usage_pb2_grpc
-from services.api.queues import WAITING_PER_THREAD
+from services.api.calls.queues import WAITING_PER_THREAD
 from tests.support.books import head_held, wait_until
 from tests.support.http import Answered, call
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
@@ -153,7 +153,7 @@ def test_what_postgres_does_for_a_call_that_was_given_up_ends(
             return int(connection.exec_driver_sql(query).scalar_one())
 
     metadata = (("authorization", f"Bearer {scene.deployment.key('operators/olive')}"),)
-    monkeypatch.setattr("services.api.pools.get_pool", slowly)
+    monkeypatch.setattr("services.api.registry.pools.get_pool", slowly)
     get_pool = registry_pb2_grpc.RegistryServiceStub(channel).GetPool
     asked = get_pool.future(registry_pb2.GetPoolRequest(name=f"pools/{POOL}"), metadata=metadata, timeout=120)
     wait_until(sleeping)

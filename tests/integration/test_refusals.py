@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from ledger.store import refusals as store
 from moiety import InvalidArgumentError, PermissionDeniedError
 from moiety.v1 import usage_pb2 as pb
-from services.api import refusals
+from services.api.usage import refusals
 from services.cli.app import main
 from tests.support.deployment import Deployment
 from tests.support.http import call

@@ -16,7 +16,7 @@ from ledger.store import tables as t
 from moiety import Client, DataLossError, Mode, Policy, ReplayProgress, ReplayVerdict, ServiceError, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_DIVERGED, REPLAY_OUTCOME_MATCH
 from payout.store.tables import round_
-from services.api import audit
+from services.api.audit import service
 from tests.support.books import execute
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
@@ -81,7 +81,7 @@ def test_every_round_replays_to_a_match_with_what_it_was_recomputed_from(standin
 
 
 def test_a_replay_tells_how_far_it_has_come(auditor: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(service, "PROGRESS_SECONDS", 0)
     steps: list[ReplayProgress] = []
     verdict = auditor.replay_round(POOL, 2, progress=steps.append)
     assert [step.leaves for step in steps] == list(range(1, verdict.leaves + 1))

@@ -19,8 +19,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from moiety import Platform
-from services.api import contract, streams
-from services.api.streams import CallLimits, StreamLimit
+from services.api import contract
+from services.api.calls import streams
+from services.api.calls.streams import CallLimits, StreamLimit
 from services.process.server import FRAME_BYTES
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment

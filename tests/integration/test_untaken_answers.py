@@ -13,8 +13,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from moiety import Platform
 from moiety.v1 import registry_pb2, usage_pb2
-from services.api import answers, grpc_call, streams
-from services.api.streams import CallLimits
+from services.api.calls import streams
+from services.api.calls.streams import CallLimits
+from services.api.grpc import answers, carried
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.http2 import Untaking
@@ -45,7 +46,7 @@ def untaking(deployment: Deployment) -> Iterator[Untaking]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes its time otherwise is over soon."""
     monkeypatch.setattr(answers, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(grpc_call, "TAKE_SECONDS", 0.3)
+    monkeypatch.setattr(carried, "TAKE_SECONDS", 0.3)
     monkeypatch.setattr(streams, "SHED_SECONDS", 0.3)
 
 

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from moiety import AsyncClient, Client, InvalidArgumentError, PermissionDeniedError, Policy, Pool, UnauthenticatedError
 from moiety.keys import make_key
 from moiety.v1 import audit_pb2 as pb
-from services.api import watchers, watches
+from services.api.audit import watches
+from services.api.grpc import watchers
 from services.cli.app import main
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment, deployed, issue_key

@@ -18,8 +18,8 @@ from ledger.usage.encoding import body_of
 from ledger.usage.format import MAX_OCCURRED_AT
 from ledger.usage.shares import parse_batch
 from moiety.v1 import usage_pb2 as pb
-from services.api.usage_events import columns_of
-from services.api.usage_wire import columns_in, scan
+from services.api.usage.events import columns_of
+from services.api.usage.wire import columns_in, scan
 from tests.support.batches import Event, events_in, record_batch, stream
 from tests.support.usage_strategies import near_the_bounds, sound_events
 

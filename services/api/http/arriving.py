@@ -11,9 +11,9 @@ from tempfile import gettempdir
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from services.api.door import IDLE_SECONDS, MessageTooLargeError, NoRoomError
+from services.api.calls.door import IDLE_SECONDS, MessageTooLargeError, NoRoomError
+from services.api.calls.streams import OpenStream, StreamShedError
 from services.api.http.exchange import Exchange, GoneError
-from services.api.streams import OpenStream, StreamShedError
 
 PATIENCE_SECONDS: Final = 300.0
 """How long a body may be waited for in all, whatever comes of it."""

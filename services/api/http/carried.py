@@ -11,12 +11,12 @@ from typing import Any, Final, TypeVar
 
 from moiety.v1.audit_pb2 import WatchLeavesResponse
 from services.access.keyring import ANYONE, KeyRing
-from services.api.call import Call
+from services.api.audit.watches import WATCH_LEAVES, Watch, Watches
+from services.api.calls.call import Call
+from services.api.calls.queues import FairThreads, OverloadedError
+from services.api.calls.streams import TooManyStreamsError
 from services.api.contract import CALLS_PER_THREAD, Method, Services
 from services.api.http.exchange import Exchange, GoneError
-from services.api.queues import FairThreads, OverloadedError
-from services.api.streams import TooManyStreamsError
-from services.api.watches import WATCH_LEAVES, Watch, Watches
 from services.metrics import under_way
 from services.parts import Parts
 from services.tracing.switch import HEADERS

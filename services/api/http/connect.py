@@ -16,15 +16,15 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
-from services.api.call import Call
+from services.api.audit.watches import Watch
+from services.api.calls.call import Call
+from services.api.calls.errors import for_trailers
+from services.api.calls.large import let_go
 from services.api.contract import Method
-from services.api.errors import for_trailers
 from services.api.http.carried import Carrier, Entered, unless_gone, watched
 from services.api.http.dialects import DIALECTS, Dialect
 from services.api.http.exchange import Exchange, GoneError
 from services.api.http.messages import read_message
-from services.api.large import let_go
-from services.api.watches import Watch
 
 HTTP_STATUS: Final = {
     code_pb2.CANCELLED: 499,

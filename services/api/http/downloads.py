@@ -35,8 +35,8 @@ from ledger.store import log, proofs
 from ledger.store.readers import Readers
 from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
+from services.api.calls.door import NoRoomError
 from services.api.chunks import CHUNK_BYTES, chunks
-from services.api.door import NoRoomError
 from services.api.http.carried import Carrier, unless_gone
 from services.api.http.connect import answer_error
 from services.api.http.exchange import Exchange, GoneError

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from ledger.errors import InvalidInputError
-from services.api.door import IDLE_SECONDS, TAKE_SECONDS, MessageTooLargeError
+from services.api.calls.door import IDLE_SECONDS, TAKE_SECONDS, MessageTooLargeError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -20,9 +20,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ledger.errors import InvalidInputError
-from services.api.call import require_fields
-from services.api.contract import Method
-from services.api.door import (
+from services.api.calls.call import require_fields
+from services.api.calls.door import (
     MESSAGE_SECONDS,
     SMALL_MESSAGE_BYTES,
     TAKES_BODIES,
@@ -30,10 +29,11 @@ from services.api.door import (
     most_bytes,
     parsed,
 )
+from services.api.calls.large import let_go
+from services.api.contract import Method
 from services.api.http.carried import Entered
 from services.api.http.dialects import JSON, Dialect
 from services.api.http.exchange import Exchange
-from services.api.large import let_go
 
 BODY_SECONDS: Final = 60.0
 """How long the message of a method that takes bodies may take to come; it holds no thread meanwhile."""

@@ -21,13 +21,13 @@ from google.rpc import status_pb2
 
 from ledger.errors import InvalidInputError
 from moiety.v1 import usage_pb2 as pb
-from services.api.door import NoRoomError
+from services.api.calls.door import NoRoomError
+from services.api.calls.streams import OpenStream, StreamLimit
 from services.api.http.arriving import Shelf, arriving, hear_out
 from services.api.http.carried import Carrier, Entered
 from services.api.http.connect import HTTP_STATUS, answer_error, error_document
 from services.api.http.exchange import Exchange, GoneError
 from services.api.names import only_id
-from services.api.streams import OpenStream, StreamLimit
 from services.reading.readers import Readers, Reading
 
 APPEND_USAGE: Final = "/moiety.v1.UsageService/AppendUsage"

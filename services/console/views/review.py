@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ledger.errors import InvalidInputError, LedgerError, StateError
 from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
-from services.api.errors import is_expected
+from services.api.calls.errors import is_expected
 from services.console.calls import said
 from services.console.charts import LORENZ, WIDTH, flow, lorenz
 from services.console.formats import PPM, decimals_of

@@ -41,10 +41,10 @@ from ledger.errors import (
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
-from services.api.door import MessageTooLargeError, NoRoomError
-from services.api.errors import for_trailers, is_expected, status_of
-from services.api.queues import OverloadedError
-from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
+from services.api.calls.door import MessageTooLargeError, NoRoomError
+from services.api.calls.errors import for_trailers, is_expected, status_of
+from services.api.calls.queues import OverloadedError
+from services.api.calls.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
 
 TWO: Final = InvalidInputError(
     [Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7

@@ -31,7 +31,8 @@ from payout import policy
 from payout.store.rounds import RoundState
 from services.access.keys import Role
 from services.access.permissions import OPEN_PREFIXES, PERMITTED
-from services.api import names, usage_events
+from services.api import names
+from services.api.usage.events import MAX_ROW_EVENTS
 
 ROOT: Final = Path(__file__).parents[3]
 BIN: Final = Path(sys.executable).parent
@@ -166,8 +167,8 @@ PAGES: Final = [
         ("usage.proto", "Share", "share_nano", f"1 to {registry.NANO}"),
         ("usage.proto", "UsageEvent", "work_id", f"at most {usage.MAX_WORK_ID_BYTES} bytes"),
         ("usage.proto", "UsageEvent", "units", f"1 to {usage.MAX_UNITS}"),
-        ("usage.proto", "SubmitUsageRequest", "events", f"1 to {usage_events.MAX_ROW_EVENTS} events"),
-        ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {usage_events.MAX_ROW_EVENTS} events"),
+        ("usage.proto", "SubmitUsageRequest", "events", f"1 to {MAX_ROW_EVENTS} events"),
+        ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {MAX_ROW_EVENTS} events"),
         ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {retractions.MAX_BATCHES} batches"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"1 to {usage.MAX_EVENTS} events"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"at most {usage.MAX_BODY_BYTES // 2**20} MiB"),

@@ -12,11 +12,11 @@ import pytest
 
 from ledger.errors import InvalidInputError, QuotaError
 from moiety.v1 import usage_pb2 as pb
-from services.api import usage_wire
-from services.api.door import SMALL_MESSAGE_BYTES
-from services.api.large import AT_ONCE, FREE_BYTES, WAITING, LargeMessages
-from services.api.submissions import SUBMIT_USAGE
-from services.api.usage_wire import is_usual, scan
+from services.api.calls.door import SMALL_MESSAGE_BYTES
+from services.api.calls.large import AT_ONCE, FREE_BYTES, WAITING, LargeMessages
+from services.api.usage import wire
+from services.api.usage.submissions import SUBMIT_USAGE
+from services.api.usage.wire import is_usual, scan
 from tests.support.books import wait_until
 
 NAMED: Final = pb.SubmitUsageRequest(parent="pools/folk", batch_id="b", method_id="ngram").SerializeToString()
@@ -98,7 +98,7 @@ def test_what_is_no_message_has_its_turn_and_is_left_to_protobuf() -> None:
 @pytest.fixture
 def unparsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing may be parsed meanwhile."""
-    monkeypatch.setattr(usage_wire, "pb", None)
+    monkeypatch.setattr(wire, "pb", None)
     yield
     monkeypatch.undo()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.api.queues import TOGETHER_MAX, WAITING_PER_THREAD, FairThreads
+from services.api.calls.queues import TOGETHER_MAX, WAITING_PER_THREAD, FairThreads
 from tests.support.books import wait_until
 
 

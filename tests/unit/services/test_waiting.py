@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.api.door import Wait, cut_off
+from services.api.calls.door import Wait, cut_off
 
 NOW: Final = 100.0
 

@@ -20,8 +20,8 @@ from ledger.errors import InvalidInputError, Violation
 from services.access.keyring import KeyRing
 from services.access.keys import Caller, UnauthenticatedError
 from services.access.permissions import admit
-from services.api.errors import GRPC_CODES, is_expected, status_of
-from services.api.streams import OpenStream
+from services.api.calls.errors import GRPC_CODES, is_expected, status_of
+from services.api.calls.streams import OpenStream
 from services.metrics import count_call
 from services.tracing.switch import begin_call
 

@@ -17,14 +17,14 @@ from moiety.v1 import usage_pb2 as pb
 from services.access.keys import Principal, Role
 from services.access.permissions import caller, require_pool
 from services.api import convert
-from services.api.call import request_id
-from services.api.door import SMALL_MESSAGE_BYTES, parsed
-from services.api.errors import status_of
-from services.api.large import FREE_BYTES, LargeMessages
+from services.api.calls.call import request_id
+from services.api.calls.door import SMALL_MESSAGE_BYTES, parsed
+from services.api.calls.errors import status_of
+from services.api.calls.large import FREE_BYTES, LargeMessages
 from services.api.names import only_id
-from services.api.refusals import Refusals
-from services.api.usage_events import MAX_ROW_EVENTS, columns_of
-from services.api.usage_wire import Scanned, columns_in, is_usual, scan
+from services.api.usage.events import MAX_ROW_EVENTS, columns_of
+from services.api.usage.refusals import Refusals
+from services.api.usage.wire import Scanned, columns_in, is_usual, scan
 from services.metrics import count_batch
 
 SUBMIT_USAGE: Final = "/moiety.v1.UsageService/SubmitUsage"

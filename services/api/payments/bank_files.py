@@ -30,7 +30,7 @@ from services.access.permissions import actor
 from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
-from services.api.waiting import waiting_act
+from services.api.payments.waiting import waiting_act
 
 MAX_FILENAME: Final = 200
 

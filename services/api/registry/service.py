@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from moiety.v1 import registry_pb2_grpc
-from services.api.contacts import ContactMethods
-from services.api.parties import PartyMethods
-from services.api.people import PeopleMethods
-from services.api.pools import PoolMethods
-from services.api.terms import TermsMethods
+from services.api.registry.contacts import ContactMethods
+from services.api.registry.parties import PartyMethods
+from services.api.registry.people import PeopleMethods
+from services.api.registry.pools import PoolMethods
+from services.api.registry.terms import TermsMethods
 from services.parts import Parts
 
 

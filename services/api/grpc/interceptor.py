@@ -1,4 +1,4 @@
-"""What gRPC does with every call (`grpc_call`): on which threads it runs, and beside which others."""
+"""What gRPC does with every call (`carried`): on which threads it runs, and beside which others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from services.access.keyring import ANYONE, KeyRing
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES
-from services.api.answers import Answers
-from services.api.door import MESSAGE_SECONDS, Waiting
-from services.api.grpc_call import GrpcCall, taken
-from services.api.queues import FairThreads
-from services.api.streams import CallLimits, TooManyStreamsError
-from services.api.together import Arrivals, Together
-from services.api.watchers import Watchers
-from services.api.watches import WATCH_LEAVES
+from services.api.audit.watches import WATCH_LEAVES
+from services.api.calls.door import MESSAGE_SECONDS, Waiting
+from services.api.calls.queues import FairThreads
+from services.api.calls.streams import CallLimits, TooManyStreamsError
+from services.api.calls.together import Arrivals, Together
+from services.api.grpc.answers import Answers
+from services.api.grpc.carried import GrpcCall, taken
+from services.api.grpc.watchers import Watchers
 
 HEALTH_SECONDS: Final = 1.0
 """How long a check of health may take to say what it asks about."""

@@ -29,8 +29,8 @@ from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
+from services.api.payments.waiting import waiting_acts
 from services.api.resources import proposal_in
-from services.api.waiting import waiting_acts
 
 SALT_BYTES: Final = 32
 MAX_NAME: Final = 60

@@ -17,10 +17,10 @@ from typing import Any, Final
 import grpc
 from grpc_status import rpc_status
 
-from services.api.call import Call
-from services.api.door import Waiting
-from services.api.errors import for_trailers
-from services.api.watches import Watch, Watches
+from services.api.audit.watches import Watch, Watches
+from services.api.calls.call import Call
+from services.api.calls.door import Waiting
+from services.api.calls.errors import for_trailers
 
 THREADS: Final = 8
 THREADS_EACH: Final = 2

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Final
 
 from ledger.errors import LedgerError
-from services.api.large import LargeMessages
+from services.api.calls.large import LargeMessages
 
 WATCHES_PER_THREAD: Final = 16
 """Four times as many are a principal's most, and twelve times as many all together."""

@@ -25,7 +25,7 @@ from ledger.errors import InvalidInputError
 from ledger.usage.batch import Batch, Int64Array, only_named
 from ledger.usage.format import MAX_OCCURRED_AT
 from moiety.v1 import usage_pb2 as pb
-from services.api.usage_events import MAX_ROW_EVENTS
+from services.api.usage.events import MAX_ROW_EVENTS
 
 _TEXTS_BEFORE: Final = frozenset((0x0A, 0x12, 0x1A))
 """The tags of `parent`, `batch_id` and `method_id`, which come before the events."""

@@ -1,4 +1,4 @@
-"""One call as gRPC carries it (`call`): its bytes, its threads and its trailers."""
+"""One call as gRPC carries it (`calls.call`): its bytes, its threads and its trailers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ledger.errors import InvalidInputError
 from ledger.store.calls import Work, work_of_call
 from services.access.certificates import certificate_hash
 from services.access.keyring import ANYONE, KeyRing
-from services.api.answers import Answers
-from services.api.call import Call, require_fields
-from services.api.door import (
+from services.api.audit.watches import Watch
+from services.api.calls.call import Call, require_fields
+from services.api.calls.door import (
     IDLE_SECONDS,
     MESSAGE_SECONDS,
     TAKE_SECONDS,
@@ -26,13 +26,13 @@ from services.api.door import (
     Waiting,
     parsed,
 )
-from services.api.errors import for_trailers, is_expected
-from services.api.large import FREE_BYTES, LargeMessages
-from services.api.queues import FairThreads, OverloadedError
-from services.api.streams import OpenStream, StreamLimit
-from services.api.together import Together
-from services.api.watchers import Watcher, Watchers
-from services.api.watches import Watch
+from services.api.calls.errors import for_trailers, is_expected
+from services.api.calls.large import FREE_BYTES, LargeMessages
+from services.api.calls.queues import FairThreads, OverloadedError
+from services.api.calls.streams import OpenStream, StreamLimit
+from services.api.calls.together import Together
+from services.api.grpc.answers import Answers
+from services.api.grpc.watchers import Watcher, Watchers
 from services.metrics import under_way
 
 

@@ -33,18 +33,18 @@ from moiety.v1 import usage_pb2_grpc
 from services.access.keys import Role
 from services.access.permissions import caller, own_id, require_own
 from services.api import convert
-from services.api.call import authenticated_again, logger, open_stream, request_id, require_fields
-from services.api.checkpoints import entry_proof
-from services.api.errors import is_expected, status_of
-from services.api.large import LargeMessages
+from services.api.audit.checkpoints import entry_proof
+from services.api.calls.call import authenticated_again, logger, open_stream, request_id, require_fields
+from services.api.calls.errors import is_expected, status_of
+from services.api.calls.large import LargeMessages
+from services.api.calls.queues import FairThreads
+from services.api.calls.streams import OpenStream, StreamShedError
 from services.api.names import batch_name, only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
-from services.api.queues import FairThreads
-from services.api.refusals import Refusals, refusal_to_proto
 from services.api.resources import pool_of
-from services.api.streams import OpenStream, StreamShedError
-from services.api.submissions import Submissions, identity_of
-from services.api.usage_events import MAX_ROW_EVENTS, event_at, parse_event_id
+from services.api.usage.events import MAX_ROW_EVENTS, event_at, parse_event_id
+from services.api.usage.refusals import Refusals, refusal_to_proto
+from services.api.usage.submissions import Submissions, identity_of
 from services.metrics import count_batch
 from services.parts import Parts
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from moiety.v1 import payments_pb2_grpc
-from services.api.bank_accounts import BankAccountMethods
-from services.api.bank_files import BankFileMethods
-from services.api.pay_runs import PayRunMethods
+from services.api.payments.bank_accounts import BankAccountMethods
+from services.api.payments.bank_files import BankFileMethods
+from services.api.payments.pay_runs import PayRunMethods
 from services.parts import Parts
 
 

@@ -37,7 +37,7 @@ from services.api.convert.common import enum_name
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
 from services.api.resources import pool_of, proposal_in, round_of
-from services.api.statement_files import StatementFiles
+from services.api.rounds.statement_files import StatementFiles
 from services.parts import Parts
 
 MAX_KEPT_REPORTS: Final = 100

@@ -23,12 +23,12 @@ from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds
 from services.access.keys import Role
 from services.access.permissions import PermissionDeniedError, caller
-from services.api.checkpoints import CheckpointMethods
+from services.api.audit.checkpoints import CheckpointMethods
+from services.api.audit.watches import Watch, Watches
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.pages import PAGE_BYTES
 from services.api.resources import MAX_LEAF, log_of, round_of
-from services.api.watches import Watch, Watches
 from services.parts import Parts
 from services.replaying.process import Source
 from services.replaying.processes import Replaying

@@ -26,8 +26,8 @@ from services.access.permissions import actor, require_own
 from services.api import convert
 from services.api.names import only_id, page_limit, place_in
 from services.api.pages import page_of
+from services.api.payments.waiting import waiting_act
 from services.api.resources import pool_of
-from services.api.waiting import waiting_act
 
 MAX_RUN_ID: Final = 24
 """An end-to-end id is the run's with eight more, and banks take 35."""

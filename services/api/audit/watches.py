@@ -26,8 +26,8 @@ from moiety.v1 import audit_pb2 as pb
 from payout.entries import CONTENTS
 from services.access.keys import Principal
 from services.access.sight import Sight, sees_all, sight_of
+from services.api.calls.streams import WatchesClosedError
 from services.api.pages import PAGE_BYTES
-from services.api.streams import WatchesClosedError
 from services.metrics import watching
 
 logger: Final = structlog.get_logger("moiety.watches")

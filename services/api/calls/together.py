@@ -21,8 +21,8 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
-from services.api.door import MESSAGE_SECONDS, Waiting
-from services.api.queues import FairThreads
+from services.api.calls.door import MESSAGE_SECONDS, Waiting
+from services.api.calls.queues import FairThreads
 from services.lines import written_at_once
 
 _PARTS: Final = [

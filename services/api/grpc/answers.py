@@ -12,7 +12,7 @@ from typing import Final
 
 import grpc
 
-from services.api.door import Wait, Waiting
+from services.api.calls.door import Wait, Waiting
 
 ANSWER_SECONDS: Final = 10.0
 """How long the one answer of a call may wait to be taken."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.store.gates import Gate
-from services.api.door import TAKES_BODIES, most_bytes
+from services.api.calls.door import TAKES_BODIES, most_bytes
 
 FREE_BYTES: Final = 2**16
 """A message of no more is parsed without waiting. A list of empty messages, two bytes each, is 45 times as large once

@@ -18,8 +18,8 @@ from ledger.store.pools import pool_ref
 from ledger.store.refusals import KeptRefusal, Refusal, keep_refusal
 from ledger.store.usage.batches import BatchIdentity
 from moiety.v1 import usage_pb2 as pb
+from services.api.calls.errors import for_trailers
 from services.api.convert.common import timestamp
-from services.api.errors import for_trailers
 
 logger: Final = structlog.get_logger("moiety.refusals")
 

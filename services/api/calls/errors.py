@@ -32,9 +32,9 @@ from ledger.errors import (
 )
 from services.access.keys import UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
-from services.api.door import MessageTooLargeError, NoRoomError
-from services.api.queues import OverloadedError
-from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
+from services.api.calls.door import MessageTooLargeError, NoRoomError
+from services.api.calls.queues import OverloadedError
+from services.api.calls.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
 
 DOMAIN: Final = "moiety.dev"
 

@@ -1,0 +1,1 @@
+"""The audit service: logs, their checkpoints, proofs and bundles, and replays."""

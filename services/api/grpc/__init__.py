@@ -1,0 +1,1 @@
+"""gRPC: the contract's calls by grpcio's server."""

@@ -1,0 +1,1 @@
+"""The payments service: payees, pay runs and banks' files."""

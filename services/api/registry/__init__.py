@@ -1,0 +1,1 @@
+"""The registry service: who takes part, by which terms, and who may act."""

@@ -1,0 +1,1 @@
+"""The rounds service: rounds calculated, decided and listed, and each collective's line of one to be verified alone."""
