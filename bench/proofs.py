@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from bench.figures import Figure
 from bench.stage import Stage
 from ledger.log.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
-from ledger.store import proofs
-from ledger.store.log import PoolRef
+from ledger.store.logs import proofs
+from ledger.store.logs.log import PoolRef
 
 POOL: Final = PoolRef(2**30, "proofs", "EUR")
 """A log without a pool: only its leaves and nodes are read."""

@@ -23,7 +23,7 @@ from bench.figures import Figure, timed
 from bench.intake import append_usage
 from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
-from ledger.store.log import REGISTRY
+from ledger.store.logs.log import REGISTRY
 from moiety import Client
 from services.process.memory import collect_less_often
 from services.replaying.process import Source

@@ -26,12 +26,12 @@ from bench.workload import Workload
 from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.people import Actor
 from ledger.registry import Collective
-from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.people import read_people
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.people import read_people
 from moiety import Client
 from moiety.keys import make_key
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED

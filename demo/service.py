@@ -16,7 +16,7 @@ from demo.clock import DemoClock
 from demo.corpus import Tradition
 from demo.interruptions import Interruptions
 from demo.plays import TIME_ZONE, Platform
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
 from moiety import AccountDetails, BankAccount, Client, Collective, Method, Policy, Pool, Schedule, make_key
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2

@@ -18,11 +18,12 @@ from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, StateError
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
-from ledger.store import desk, income
-from ledger.store.platforms import platform_number
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import read_time
-from ledger.store.vault import Vault
+from ledger.store.desk.bank_files import KeptFile, find_problem, keep_file, sealed_file
+from ledger.store.desk.vault import Vault
+from ledger.store.money import income
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.platforms import platform_number
 from payout.payments.bank_messages import (
     BankMessage,
     Message,
@@ -63,7 +64,7 @@ class Banking:
 
     def read(
         self, connection: sa.Connection, message: BankMessage, content: bytes, bank_account: str, name: str
-    ) -> BankFileContent | Leaf[BankFileContent] | desk.KeptFile:
+    ) -> BankFileContent | Leaf[BankFileContent] | KeptFile:
         """Returns the act that takes a bank's file in, the leaf by which it was, or that it is only kept.
 
         Args:
@@ -85,13 +86,13 @@ class Banking:
             self.require_same(connection, known.content, content)
             return known
         problem = self._problem(connection, message, account)
-        if problem and (kept := desk.find_problem(connection, bank_account, message.kind, message.message_id)):
+        if problem and (kept := find_problem(connection, bank_account, message.kind, message.message_id)):
             self._require_same(connection, kept.file_hash, message.message_id, content)
             return kept
         salt = secrets.token_bytes(SALT_BYTES)
         digest, now = sha256(salt + content).digest(), read_time(connection)
-        row = desk.KeptFile(digest, bank_account, name, message.kind, message.message_id, problem, now)
-        desk.keep_file(connection, row, self._vault.seal(salt + content))
+        row = KeptFile(digest, bank_account, name, message.kind, message.message_id, problem, now)
+        keep_file(connection, row, self._vault.seal(salt + content))
         return row if problem else self._meaning(connection, message, account, digest.hex())
 
     def require_same(
@@ -120,7 +121,7 @@ class Banking:
 
     def _kept_content(self, connection: sa.Connection, file_hash: bytes, message_id: str) -> bytes | None:
         """A file as the bank sent it; None if it was erased, so that its message is known and nothing more."""
-        sealed = desk.sealed_file(connection, file_hash)
+        sealed = sealed_file(connection, file_hash)
         if sealed is None:
             return None
         subject = f"the file of message {message_id}"

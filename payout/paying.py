@@ -30,13 +30,13 @@ from ledger.payments import (
     render,
 )
 from ledger.registry import CollectiveStatus
-from ledger.store import log
-from ledger.store.collectives import list_collectives
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import read_time
-from ledger.store.vault import Vault
+from ledger.store.desk.vault import Vault
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.collectives import list_collectives
 from payout.payments.credit_transfer import Payment, PaymentFile
 from payout.payments.details import AccountDetails
 from payout.payments.matching import (

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
-from ledger.store import income
-from ledger.store.pools import pool_ref
+from ledger.store.money import income
+from ledger.store.pools.pools import pool_ref
 from payout.banking import BESIDE, MAX_NOTIFICATIONS
 from payout.payments.bank_messages import Message
 from payout.payments.lines import BookedLine

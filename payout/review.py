@@ -16,7 +16,7 @@ from ledger.acts.act import SCHEDULER
 from ledger.acts.controls import TWO, Kind
 from ledger.acts.people import Actor, People
 from ledger.errors import StateError
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
 from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
 from payout.policy import Approval, Policy
 from payout.statement import parse_statement

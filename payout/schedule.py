@@ -19,11 +19,11 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.faults import FAILED_READING
-from ledger.store.log import PoolRef, clock_ahead
-from ledger.store.transactions import read_time
+from ledger.store.logs.log import PoolRef, clock_ahead
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.faults import FAILED_READING
+from ledger.store.postgres.transactions import read_time
 from payout.store.rounds import RoundRecord
 from payout.store.schedules import PoolSchedule, list_schedules
 

@@ -24,13 +24,15 @@ from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.log.leaves import Leaf
 from ledger.registry import require_text
-from ledger.store import journal, log, signing, turns
-from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
-from ledger.store.bodies import Bodies
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.transactions import computing, read_time
-from ledger.store.turns import Turn
+from ledger.store.logs import log, signing
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import journal
+from ledger.store.pools import turns
+from ledger.store.pools.turns import Turn
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import computing, read_time
+from ledger.store.registry.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from payout import review
 from payout.adjustments import recouped_by
 from payout.calculation import Asked, Calculation

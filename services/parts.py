@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.store.acts import Acts
-from ledger.store.bodies import Bodies
-from ledger.store.database import Database
-from ledger.store.gates import Gate
-from ledger.store.readers import Readers
+from ledger.store.desk.vault import Vault
+from ledger.store.logs.bodies import Bodies
+from ledger.store.pools.readers import Readers
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.gates import Gate
+from ledger.store.registry.acts import Acts
 from ledger.store.usage.intake import UsageStore
-from ledger.store.vault import Vault
 from payout.banking import Banking
 from payout.paying import Paying
 from payout.schedule import Scheduler

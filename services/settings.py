@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ledger.acts.contacts import Contact
 from ledger.errors import InvalidInputError, Violation
-from ledger.store.connections import as_driver_url
+from ledger.store.postgres.connections import as_driver_url
 
 PREFIX: Final = "MOIETY_"
 _PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.\-:\[\]]{1,255}")

@@ -7,24 +7,24 @@ from functools import partial
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from ledger.store.acts import Acts
-from ledger.store.admissions import ADMIT_PLATFORM
-from ledger.store.collectives import PUT_COLLECTIVE
-from ledger.store.contacts import PUT_CONTACT
-from ledger.store.database import Database
-from ledger.store.gates import Gate
-from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
-from ledger.store.memberships import DECLARE_MEMBERSHIP
-from ledger.store.methods import DECLARE_METHOD
-from ledger.store.movements import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
-from ledger.store.objects import open_bodies
-from ledger.store.platforms import REGISTER_PLATFORM
-from ledger.store.principals import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
-from ledger.store.readers import Readers
+from ledger.store.desk.contacts import PUT_CONTACT
+from ledger.store.desk.vault import Vault, read_vault
+from ledger.store.desk.webhooks import PUT_WEBHOOK
+from ledger.store.logs.objects import open_bodies
+from ledger.store.money.income import MATCH_RECEIPT, RECORD_RECEIPT
+from ledger.store.money.movements import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
+from ledger.store.pools.admissions import ADMIT_PLATFORM
+from ledger.store.pools.memberships import DECLARE_MEMBERSHIP
+from ledger.store.pools.methods import DECLARE_METHOD
+from ledger.store.pools.readers import Readers
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.gates import Gate
+from ledger.store.registry.acts import Acts
+from ledger.store.registry.collectives import PUT_COLLECTIVE
+from ledger.store.registry.platforms import REGISTER_PLATFORM
+from ledger.store.registry.principals import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
-from ledger.store.vault import Vault, read_vault
-from ledger.store.webhooks import PUT_WEBHOOK
 from payout.banking import Banking
 from payout.paying import Paying
 from payout.schedule import Scheduler

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis.internal.conjecture import providers
 
-from ledger.store.connections import as_driver_url
-from ledger.store.database import Database
+from ledger.store.postgres.connections import as_driver_url
+from ledger.store.postgres.database import Database
 from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database

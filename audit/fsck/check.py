@@ -58,8 +58,8 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
-from ledger.store.bodies import Bodies
-from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
 from ledger.usage.reading import Reading
 from payout.entries import CONTENTS, PoolContent

@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.pq import ExecStatus
 
-from ledger.store.transactions import driver_connection
+from ledger.store.postgres.transactions import driver_connection
 from ledger.usage.pages import EventIds
 
 

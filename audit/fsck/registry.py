@@ -15,9 +15,9 @@ from audit.fsck.rows import compare
 from audit.fsck.stored import key_of, read_by_index, stored_rows
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
-from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.turns import Turn
 from ledger.store.tables import metadata
-from ledger.store.turns import Turn
 from ledger.usage.batch import Int64Array
 from payout.entries import PoolContent
 

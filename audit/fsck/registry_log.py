@@ -43,9 +43,9 @@ from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
 from ledger.payments import Bookings
 from ledger.store import tables as lt
-from ledger.store.bodies import Bodies
-from ledger.store.desk import contact
-from ledger.store.log import REGISTRY
+from ledger.store.desk.tables import contact
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import REGISTRY
 from ledger.store.tables import metadata
 from payout.payments.matching import AFTER
 from payout.store import tables as t

@@ -10,7 +10,7 @@ from audit.fsck.report import CheckReport
 from audit.fsck.rows import UNSAID, compare
 from audit.fsck.stored import Row, columns_of, stored_rows
 from ledger.log.leaves import Leaf
-from ledger.store.transactions import read_time
+from ledger.store.postgres.transactions import read_time
 from payout.entries import PauseContent, ScheduleContent
 from payout.rounds import Nothing
 from payout.store import tables as t

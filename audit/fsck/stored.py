@@ -24,7 +24,7 @@ from psycopg.pq import Format
 from psycopg.rows import dict_row
 
 from audit.fsck.report import CheckReport, shown_row
-from ledger.store.transactions import driver_connection
+from ledger.store.postgres.transactions import driver_connection
 
 Row = dict[str, Any]
 """Values by column, without the pool's number."""

@@ -10,9 +10,10 @@ from ledger.files.layout import MAX_FILE_BYTES, body_path, bounded
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
-from ledger.store import journal, log
-from ledger.store.bodies import Bodies
-from ledger.store.log import PoolRef
+from ledger.store.logs import log
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import journal
 
 
 class SnapshotLog:

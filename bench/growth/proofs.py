@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench import proofs
 from bench.figures import Series
 from bench.stage import Stage
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
 
 
 def measure(stage: Stage, runs: int, *, leaves: Sequence[int]) -> list[Series]:

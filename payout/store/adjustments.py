@@ -16,12 +16,14 @@ from ledger.acts.entries import CollectiveContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
 from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
 from ledger.log.leaves import Leaf, decode
-from ledger.store import journal, log, methods, movements
 from ledger.store import tables as lt
-from ledger.store.acts import Effect
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.movements import RecordedLeaf
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.money import journal, movements
+from ledger.store.money.movements import RecordedLeaf
+from ledger.store.pools import methods
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.registry.acts import Effect
 from ledger.usage.entries import MethodContent
 from payout.adjustments import (
     SOURCES,

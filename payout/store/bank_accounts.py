@@ -12,11 +12,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from ledger.acts.entries import BankAccountContent
 from ledger.errors import InvalidInputError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
-from ledger.store import income
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.money import income
+from ledger.store.pools.pools import pool_ref
+from ledger.store.registry.acts import Effect, append_act
 from payout.store import tables as t
 
 

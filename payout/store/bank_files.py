@@ -15,12 +15,13 @@ from ledger.errors import IdentityReusedError, LostRaceError, StateError
 from ledger.journal import is_at_the_bank
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Bookings, pool_bookings, render
-from ledger.store import log, movements
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act, begin
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.money import movements
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.acts import Effect, append_act, begin
 from payout.payments.lines import BookedLine, lines_of_file
 from payout.store import bank_lines, pay_runs, reversals
 from payout.store import tables as t

@@ -15,8 +15,8 @@ from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
-from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.registry.acts import Effect, append_act
 from payout.payments.lines import BookedLine, changed_by, read_parts, written
 from payout.payments.matching import AFTER, State
 from payout.store import pay_runs

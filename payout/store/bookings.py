@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.payments import Booking, Bookings, parse_bookings, render
-from ledger.store import log
-from ledger.store.log import REGISTRY
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
 
 SALT_BYTES: Final = 32
 

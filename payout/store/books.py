@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from ledger.income import ReportContent, WaiverContent
 from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import decode
-from ledger.store import journal
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
-from ledger.store.admissions import admitted_platforms, require_admitted
-from ledger.store.log import PoolRef
-from ledger.store.platforms import platform_names, platform_number
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import journal
+from ledger.store.pools.admissions import admitted_platforms, require_admitted
+from ledger.store.registry.acts import Effect, append_act
+from ledger.store.registry.platforms import platform_names, platform_number
 from payout.periods import Books, Reported
 from payout.store import tables as t
 

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.income import Period
 from ledger.journal import REVENUE
-from ledger.store import journal, log, methods, proofs
-from ledger.store.collectives import collectives_changed_since, get_collective, paid_collectives
-from ledger.store.log import REGISTRY, PoolRef
+from ledger.store.logs import log, proofs
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.money import journal
+from ledger.store.pools import methods
+from ledger.store.registry.collectives import collectives_changed_since, get_collective, paid_collectives
 from payout.amounts import Carried
 from payout.calculation import (
     Asked,

@@ -17,14 +17,15 @@ from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
-from ledger.store import journal, log, movements
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act, begin
-from ledger.store.collectives import list_collectives
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.money import journal, movements
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.acts import Effect, append_act, begin
+from ledger.store.registry.collectives import list_collectives
 from payout.payments.matching import AFTER, Sent, State
 from payout.store import payees
 from payout.store import tables as t

@@ -12,11 +12,11 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from ledger.acts.entries import PayeeContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
-from ledger.store import desk
-from ledger.store.acts import Effect, append_act
-from ledger.store.collectives import require_collective
-from ledger.store.log import PoolRef
-from ledger.store.vault import Vault
+from ledger.store.desk import tables as desk
+from ledger.store.desk.vault import Vault
+from ledger.store.logs.log import PoolRef
+from ledger.store.registry.acts import Effect, append_act
+from ledger.store.registry.collectives import require_collective
 from payout.payments.details import AccountDetails, SaltedDetails
 from payout.store import tables as t
 

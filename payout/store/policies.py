@@ -12,13 +12,13 @@ from ledger.acts.controls import TWO, Kind
 from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import AlreadyExistsError, InvalidInputError
 from ledger.log.leaves import decode
-from ledger.store import log
-from ledger.store.acts import Effect, append_act
-from ledger.store.admissions import insert_admissions
-from ledger.store.log import PoolRef
-from ledger.store.people import read_people
-from ledger.store.pools import PoolRecord, get_pool, insert_pool, list_pools
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.admissions import insert_admissions
+from ledger.store.pools.pools import PoolRecord, get_pool, insert_pool, list_pools
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.acts import Effect, append_act
+from ledger.store.registry.people import read_people
 from payout.entries import PolicyContent, PoolContent
 from payout.policy import Policy
 from payout.store import tables as t

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 from ledger.acts.act import ActContent
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import decode
-from ledger.store import log, methods
 from ledger.store import tables as t
-from ledger.store.bodies import Bodies
-from ledger.store.collectives import collective_names
-from ledger.store.log import PoolRef
-from ledger.store.numbers import collective_numbers
+from ledger.store.logs import log
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools import methods
+from ledger.store.pools.numbers import collective_numbers
+from ledger.store.registry.collectives import collective_names
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import MembershipContent, MethodContent, RetractionContent, UsageContent, decode_positions

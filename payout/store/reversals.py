@@ -13,12 +13,12 @@ from ledger.acts.people import People
 from ledger.errors import InvalidInputError, LostRaceError, StateError
 from ledger.income import ReceiptContent, ReversalContent
 from ledger.journal import REVENUE
-from ledger.store import income, journal, movements
 from ledger.store import tables as t
-from ledger.store.acts import Effect, append_decision
-from ledger.store.log import PoolRef
-from ledger.store.movements import RecordedLeaf
-from ledger.store.platforms import platform_number
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import income, journal, movements
+from ledger.store.money.movements import RecordedLeaf
+from ledger.store.registry.acts import Effect, append_decision
+from ledger.store.registry.platforms import platform_number
 from payout.entries import RoundContent
 from payout.store import rounds
 

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple, cast
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
-from ledger.store import log
 from ledger.store.kept import Kept
-from ledger.store.log import PoolRef
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.transactions import driver_connection
 from payout.statement import lines_of, page_of_lines
 
 BLOCK_BYTES: Final = 64 * 1024

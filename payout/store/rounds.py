@@ -16,12 +16,12 @@ from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.journal import collectives_of
 from ledger.log.leaves import decode
-from ledger.store import log
 from ledger.store import tables as lt
-from ledger.store.collectives import collective_names
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.collectives import collective_names
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import PostingContent, RoundContent
 from payout.periods import Taken

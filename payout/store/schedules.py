@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import NotFoundError
-from ledger.store import log
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
-from ledger.store.log import PoolRef
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.acts import Effect, append_act
 from payout.entries import PauseContent, ScheduleContent
 from payout.rounds import Nothing
 from payout.store import tables as t

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
 from ledger.log.leaves import Leaf, decode
-from ledger.store import log
 from ledger.store import tables as lt
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.conflicts import taken_keys
 from payout.splits import SplitContent
 from payout.store import tables as t
 

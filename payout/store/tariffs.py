@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from ledger.income import Period, month_of
 from ledger.log.leaves import decode
 from ledger.registry import NANO
-from ledger.store import log, movements
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
-from ledger.store.log import PoolRef
-from ledger.store.movements import RecordedLeaf
-from ledger.store.platforms import platform_names, platform_number
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import movements
+from ledger.store.money.movements import RecordedLeaf
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.acts import Effect, append_act
+from ledger.store.registry.platforms import platform_names, platform_number
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import CONTENTS
 from payout.store import tables as t

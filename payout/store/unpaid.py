@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from ledger.journal import Purpose, held_account
 from ledger.log.leaves import decode
 from ledger.store import tables as lt
-from ledger.store.log import PoolRef
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.transactions import driver_connection
 from payout.entries import CONTENTS
 from payout.store import tables as t
 

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from ledger.log.note_keys import VerifierKey
 from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import Witnessed, timing_policy, witnessed
-from ledger.store import checkpoints
-from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
-from ledger.store.log import PoolRef
-from ledger.store.people import read_people
+from ledger.store.logs import checkpoints
+from ledger.store.logs.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.logs.log import PoolRef
+from ledger.store.registry.people import read_people
 from payout.policy import Policy
 from payout.store.rounds import RoundRecord, with_open_round
 

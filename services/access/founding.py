@@ -16,11 +16,12 @@ from ledger.acts.controls import TWO, Controls
 from ledger.acts.entries import DeploymentContent, Founder, RecoveryContent
 from ledger.acts.people import RECOVERY_DELAY
 from ledger.errors import InvalidInputError, StateError
-from ledger.store import log, turns
 from ledger.store import tables as t
-from ledger.store.acts import append_act, begin
-from ledger.store.log import REGISTRY
-from ledger.store.transactions import read_time
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools import turns
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.acts import append_act, begin
 from moiety.keys import make_key
 from services.access.keys import ApiKey, Principal, Role, insert_key, parse_hash
 

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import KeyKind
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from services.access.keys import Caller, UnauthenticatedError, authenticate, authenticate_bound
 
 REMEMBERED_SECONDS: Final = 1.0

@@ -22,12 +22,12 @@ from ledger.acts.entries import KeyContent, KeyKind, KeyRevocationContent
 from ledger.acts.people import Actor
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError, stored
 from ledger.registry import require_resource_id
-from ledger.store.acts import Effect, append_act
-from ledger.store.collectives import require_collective
-from ledger.store.log import PoolRef
-from ledger.store.people import is_suspended, read_people
-from ledger.store.platforms import platform_number
-from ledger.store.pools import get_pool
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.pools import get_pool
+from ledger.store.registry.acts import Effect, append_act
+from ledger.store.registry.collectives import require_collective
+from ledger.store.registry.people import is_suspended, read_people
+from ledger.store.registry.platforms import platform_number
 from ledger.store.tables import api_key
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")

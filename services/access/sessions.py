@@ -17,9 +17,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import KeyKind
-from ledger.store.database import Database
-from ledger.store.desk import session, sign_in_link
-from ledger.store.pace import Pace
+from ledger.store.desk.pace import Pace
+from ledger.store.desk.tables import session, sign_in_link
+from ledger.store.postgres.database import Database
 from ledger.store.tables import api_key
 from services.access.keys import (
     Caller,

@@ -14,13 +14,14 @@ from ledger.errors import InvalidInputError
 from ledger.journal import PLATFORM_KINDS, credit_account, due_account, owner_of, platform_account
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
-from ledger.store import journal, log
-from ledger.store.collectives import require_collective
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.movements import RecordedLeaf
-from ledger.store.platforms import platform_number
-from ledger.store.pools import pool_ref
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import journal
+from ledger.store.money.movements import RecordedLeaf
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
+from ledger.store.registry.collectives import require_collective
+from ledger.store.registry.platforms import platform_number
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
 from payout.adjustments import MAX_CORRECTIONS, AdjustmentContent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 
 from ledger.acts.entries import Decision
-from ledger.store.acts import Ruling
-from ledger.store.proposals import get_proposal, list_proposals
+from ledger.store.registry.acts import Ruling
+from ledger.store.registry.proposals import get_proposal, list_proposals
 from moiety.v1 import acts_pb2 as pb
 from moiety.v1 import acts_pb2_grpc
 from services.access.permissions import actor

@@ -7,9 +7,9 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.store.log import PoolRef
-from ledger.store.platforms import platform_number
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.pools import pool_ref
+from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import limits
 from ledger.usage.limits import PlatformLimits, PoolLimits
 from moiety.v1 import limits_pb2 as pb

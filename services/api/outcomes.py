@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from ledger.store.acts import Outcome
-from ledger.store.proposals import proposal_name
+from ledger.store.registry.acts import Outcome
+from ledger.store.registry.proposals import proposal_name
 
 M = TypeVar("M", bound=Message)
 

@@ -9,11 +9,11 @@ from typing import Final, cast
 import sqlalchemy as sa
 
 from ledger.errors import BusyError, LedgerError, StateError, StoreUnavailableError
-from ledger.store import signing
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.log import clock_ahead
-from ledger.store.transactions import driver_connection
+from ledger.store.logs import signing
+from ledger.store.logs.log import clock_ahead
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import driver_connection
 from services.schema import require_current
 
 REMEMBERED_SECONDS: Final = 2.0

@@ -7,8 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.registry import require_range
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.pools import pool_ref
 from payout.settlement import require_round_number
 from services.access.permissions import require_pool
 from services.api.names import ids_in, only_id

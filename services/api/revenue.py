@@ -21,8 +21,8 @@ from ledger.income import (
 )
 from ledger.money import MAX_AMOUNT_MINOR, require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_resource_id, require_text
-from ledger.store import income
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
+from ledger.store.money import income
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
 from payout.store import rounds, tariffs

@@ -12,12 +12,13 @@ from ledger.acts.entries import REGISTRY_CONTENTS, WebhookContent, WebhookState
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, StateError
 from ledger.registry import require_range, require_resource_id
-from ledger.store import log, webhooks
-from ledger.store.acts import Outcome
-from ledger.store.deliveries import list_deliveries, try_again
-from ledger.store.log import REGISTRY, PoolRef, log_name
-from ledger.store.people import read_people
-from ledger.store.transactions import read_time
+from ledger.store.desk import webhooks
+from ledger.store.desk.deliveries import list_deliveries, try_again
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef, log_name
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.acts import Outcome
+from ledger.store.registry.people import read_people
 from moiety.v1 import webhooks_pb2 as pb
 from moiety.v1 import webhooks_pb2_grpc
 from payout.entries import CONTENTS

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from ledger.errors import InvalidInputError, UnreadableError
-from ledger.store.faults import FAILED_READING
+from ledger.store.postgres.faults import FAILED_READING
 from services.access.keyring import ANYONE, MAX_REMEMBERED
 from services.access.keys import Caller, UnauthenticatedError
 from services.access.sessions import Sessions

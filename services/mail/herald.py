@@ -25,15 +25,16 @@ from ledger.errors import LedgerCorruptError, LedgerError
 from ledger.income import ReceiptContent
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Booking, BookingKind
-from ledger.store import log, notices
 from ledger.store import tables as t
-from ledger.store.contacts import with_contacts
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.notices import Notice
-from ledger.store.people import read_people
-from ledger.store.pools import get_pool, list_pools
-from ledger.store.transactions import read_time
+from ledger.store.desk import notices
+from ledger.store.desk.contacts import with_contacts
+from ledger.store.desk.notices import Notice
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.pools import get_pool, list_pools
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.people import read_people
 from payout.entries import CONTENTS, RoundContent
 from payout.objections import AnswerContent, ObjectionContent, review_ends
 from payout.schedule import next_fire_time

@@ -14,10 +14,10 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from ledger.store import notices
-from ledger.store.database import Database
-from ledger.store.notices import DueNotice
-from ledger.store.transactions import read_time
+from ledger.store.desk import notices
+from ledger.store.desk.notices import DueNotice
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
 from services.mail.letters import LETTERS, Recipient, Sender, write
 from services.settings import Settings
 

@@ -11,7 +11,7 @@ import structlog
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from services.api.contract import service_names
 from services.api.readiness import PATIENCE_SECONDS, REMEMBERED_SECONDS, problems, warnings
 

@@ -13,9 +13,9 @@ import structlog
 from ledger.errors import InvalidInputError
 from ledger.log.key_changes import Reason
 from ledger.log.note_keys import SigningKey
-from ledger.store.database import Database
-from ledger.store.people import read_people
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
+from ledger.store.postgres.database import Database
+from ledger.store.registry.people import read_people
 from services.access.founding import found_with_new_keys, is_founded
 from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys

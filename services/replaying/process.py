@@ -9,9 +9,9 @@ from typing import NamedTuple
 from audit.findings import Finding, FoundError
 from audit.store.stored_log import StoredLog
 from audit.weighing import BatchSum, BatchTotals
-from ledger.store.database import Address, Database
-from ledger.store.log import PoolRef
-from ledger.store.objects import open_bodies
+from ledger.store.logs.log import PoolRef
+from ledger.store.logs.objects import open_bodies
+from ledger.store.postgres.database import Address, Database
 from ledger.usage.entries import UsageContent
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from audit.findings import Finding, FoundError
 from audit.weighing import BatchTotals, Summed
 from ledger.errors import StoreUnavailableError
-from ledger.store.calls import work_of_call
+from ledger.store.postgres.calls import work_of_call
 from ledger.usage.entries import UsageContent
 from services.forks import Forks
 from services.replaying.process import Source

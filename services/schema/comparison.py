@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.store import desk as declared_desk
+from ledger.store.desk import tables as declared_desk
 from ledger.store.tables import batch_number, metadata
 from services.schema import desk
 from services.schema.privileges import VERSION_TABLE

@@ -7,9 +7,9 @@ from typing import Final
 import psycopg
 import sqlalchemy as sa
 
-from ledger.store.desk import DESK_ROLE, SCHEMA, UPDATABLE, metadata
-from ledger.store.faults import SERVICE_ROLE
-from ledger.store.transactions import driver_connection
+from ledger.store.desk.tables import DESK_ROLE, SCHEMA, UPDATABLE, metadata
+from ledger.store.postgres.faults import SERVICE_ROLE
+from ledger.store.postgres.transactions import driver_connection
 
 Held = set[tuple[str, str, str, str]]
 """Role, table, right and column; the column is empty for the whole table, and the table for the schema."""

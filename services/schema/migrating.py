@@ -15,9 +15,9 @@ import sqlalchemy as sa
 import structlog
 
 from ledger.errors import BusyError, StateError
-from ledger.store.connections import set_defaults
-from ledger.store.database import Database
-from ledger.store.faults import SERVICE_ROLE
+from ledger.store.postgres.connections import set_defaults
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.faults import SERVICE_ROLE
 from services.schema import desk, distribution, privileges, registry_place
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from psycopg import sql
 
 import ledger.store.tables
 import payout.store.tables
-from ledger.store.faults import SERVICE_ROLE
+from ledger.store.postgres.faults import SERVICE_ROLE
+from ledger.store.postgres.transactions import driver_connection
 from ledger.store.tables import batch_number, metadata
-from ledger.store.transactions import driver_connection
 
 APPEND_ONLY: Final = (*ledger.store.tables.APPEND_ONLY, *payout.store.tables.APPEND_ONLY)
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {

@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.log import REGISTRY
+from ledger.store.logs.log import REGISTRY
 from services.schema.privileges import is_cluster
 
 _COORDINATOR: Final = 0

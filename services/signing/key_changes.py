@@ -16,12 +16,14 @@ from ledger.log.key_changes import MAX_CHANGES, MAX_LISTED_BYTES, KeyChange, Las
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.origins import log_origin, split_origin
 from ledger.log.witnessed import timing_policy
-from ledger.store import checkpoints, key_changes, log, turns
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY, PoolRef, log_name
-from ledger.store.people import read_people
-from ledger.store.pools import pool_refs
-from ledger.store.turns import Turn
+from ledger.store.logs import checkpoints, log
+from ledger.store.logs.log import REGISTRY, PoolRef, log_name
+from ledger.store.pools import turns
+from ledger.store.pools.pools import pool_refs
+from ledger.store.pools.turns import Turn
+from ledger.store.postgres.database import Database
+from ledger.store.registry import key_changes
+from ledger.store.registry.people import read_people
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import require_extension
 

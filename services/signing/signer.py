@@ -40,13 +40,15 @@ from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.notes import parse_note
 from ledger.log.origins import log_origin
-from ledger.store import checkpoints, key_changes, log, proofs, signing, turns
-from ledger.store.checkpoints import StoredCheckpoint
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.log import REGISTRY, PoolRef, log_name
-from ledger.store.transactions import read_time
-from ledger.store.turns import Turn
+from ledger.store.logs import checkpoints, log, proofs, signing
+from ledger.store.logs.checkpoints import StoredCheckpoint
+from ledger.store.logs.log import REGISTRY, PoolRef, log_name
+from ledger.store.pools import turns
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.pools.turns import Turn
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry import key_changes
 from services.signing.folder import CheckpointFolder
 
 logger: Final = structlog.get_logger("moiety.signer")

@@ -28,12 +28,12 @@ from ledger.log.checkpoint import read_checkpoint
 from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
 from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
-from ledger.store import checkpoints, log, proofs
-from ledger.store.checkpoints import MAX_TIME_SECONDS, StoredCheckpoint, StoredCosignature
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.proofs import ConsistencyProof
+from ledger.store.logs import checkpoints, log, proofs
+from ledger.store.logs.checkpoints import MAX_TIME_SECONDS, StoredCheckpoint, StoredCosignature
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.logs.proofs import ConsistencyProof
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.postgres.database import Database
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ledger.store.database import Observer
+from ledger.store.postgres.database import Observer
 from moiety.version import __version__
 
 STATEMENT_LENGTH_MAX: Final = 2_000

@@ -24,15 +24,16 @@ from ledger.acts.entries import REGISTRY_CONTENTS, WebhookContent
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.log.leaves import EncodedLeaf, decode
-from ledger.store import deliveries, log, webhooks
-from ledger.store.database import Database
-from ledger.store.deliveries import Attempt, Delivery
-from ledger.store.log import REGISTRY, PoolRef, log_name
-from ledger.store.people import is_suspended, read_people
-from ledger.store.pools import pool_ref, pool_refs
-from ledger.store.readers import Readers
-from ledger.store.transactions import read_time
-from ledger.store.vault import Vault
+from ledger.store.desk import deliveries, webhooks
+from ledger.store.desk.deliveries import Attempt, Delivery
+from ledger.store.desk.vault import Vault
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef, log_name
+from ledger.store.pools.pools import pool_ref, pool_refs
+from ledger.store.pools.readers import Readers
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.people import is_suspended, read_people
 from payout.entries import CONTENTS
 from services.access.keys import PEOPLE, Principal
 from services.access.sight import Sight, sight_of

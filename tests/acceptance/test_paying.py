@@ -18,10 +18,10 @@ from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent, PayeeContent
 from ledger.registry import Collective
-from ledger.store import log
-from ledger.store.log import REGISTRY
-from ledger.store.transactions import read_time
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.transactions import read_time
 from moiety import (
     AccountDetails,
     BankAccount,

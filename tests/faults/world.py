@@ -20,7 +20,7 @@ from typing import Any, Final
 import grpc
 import psycopg
 
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
 from moiety import Client, Collective, Method, Platform, Policy, Pool
 from moiety.keys import make_key
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED

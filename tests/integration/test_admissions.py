@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ledger.acts.controls import Controls
-from ledger.store.admissions import admitted_platforms
-from ledger.store.pools import pool_ref
+from ledger.store.pools.admissions import admitted_platforms
+from ledger.store.pools.pools import pool_ref
 from moiety import (
     Client,
     Collective,

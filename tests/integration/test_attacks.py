@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from audit.report import warnings_of
 from ledger.acts.controls import Controls
-from ledger.store.people import read_people
+from ledger.store.registry.people import read_people
 from moiety import (
     AbortedError,
     Client,

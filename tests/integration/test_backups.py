@@ -16,7 +16,7 @@ import pytest
 
 from ledger.errors import InvalidInputError
 from ledger.log.note_keys import SigningKey
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from moiety import FailedPreconditionError
 from services.cli.app import main
 from services.cli.base.documents import document

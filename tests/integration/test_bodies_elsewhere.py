@@ -20,11 +20,11 @@ from audit.fsck import CheckReport, check_pool, read_registry
 from audit.means import Means
 from ledger.errors import InvalidInputError, StoreUnavailableError
 from ledger.store import tables as t
-from ledger.store.bodies import ELSEWHERE_BYTES, Bodies, BodySweptError, Objects, key_of
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.objects import open_objects
-from ledger.store.pools import pool_ref
+from ledger.store.logs.bodies import ELSEWHERE_BYTES, Bodies, BodySweptError, Objects, key_of
+from ledger.store.logs.log import PoolRef
+from ledger.store.logs.objects import open_objects
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from moiety import DataLossError, Mode, UnavailableError, UsageEvent, batch_of
 from moiety import NotFoundError as NotThereError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH

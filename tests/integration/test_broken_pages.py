@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ledger.errors import LedgerCorruptError
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from moiety import Policy, Pool
 from services.cli.audit.fsck import check_pools
 from services.cli.base.output import Output

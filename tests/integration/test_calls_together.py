@@ -112,7 +112,7 @@ def test_what_befalls_the_work_befalls_each(scene: Scene, monkeypatch: pytest.Mo
     def broken(*_: Any) -> Any:
         raise LedgerCorruptError("the books", "are torn")
 
-    monkeypatch.setattr("ledger.store.journal.latest_balances", broken)
+    monkeypatch.setattr("ledger.store.money.journal.latest_balances", broken)
     found, _ = at_once(scene, [lambda: olive.get_balance(POOL, "commons")] * 2)
     for each in found:
         with pytest.raises(ServiceError):

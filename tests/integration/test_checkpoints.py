@@ -21,10 +21,10 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.log.note_keys import SignatureType, SigningKey, VerifierKey
 from ledger.log.proof_files import LogProof
-from ledger.store import checkpoints, proofs
 from ledger.store import tables as t
-from ledger.store.checkpoints import StoredCosignature
-from ledger.store.pools import get_pool, pool_ref
+from ledger.store.logs import checkpoints, proofs
+from ledger.store.logs.checkpoints import StoredCosignature
+from ledger.store.pools.pools import get_pool, pool_ref
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from services.cli.app import main
 from services.cli.base.exits import Exit

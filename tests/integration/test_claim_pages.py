@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
 from ledger.store import tables as t
-from ledger.store.platforms import platform_number
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import driver_connection
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import first_look
 from ledger.store.usage.batches import BatchIdentity, find_event
 from ledger.store.usage.claims import EventClaim, EventsKnownError

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ledger.log.note_keys import SigningKey
 from ledger.store import tables as t
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from moiety import FailedPreconditionError, batch_of
 from services.cli.app import main
 from services.exports.source import PoolSource

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.conflicts import taken_keys, taken_table
-from ledger.store.database import Database
+from ledger.store.postgres.conflicts import taken_keys, taken_table
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import driver_connection
 from ledger.store.tables import metadata
-from ledger.store.transactions import driver_connection
 from moiety import BatchRefusedError, batch_of
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene

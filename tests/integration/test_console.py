@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.acts.controls import Controls
-from ledger.store.desk import session
+from ledger.store.desk.tables import session
 from moiety import Collective, MoietyError, Policy, Pool
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from services.access.sessions import Sessions

@@ -18,7 +18,7 @@ from sepaxml.validation import try_valid_xml
 from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
 from moiety import Method, Policy, Pool
 from services.cli.app import main
 from services.exports.source import PoolSource

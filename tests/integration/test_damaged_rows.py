@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from grpc import StatusCode
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.store import desk
+from ledger.store.desk import tables as desk
 from ledger.store.tables import metadata
 from services.access.permissions import PERMITTED
 from services.console import routes

@@ -22,10 +22,10 @@ from ledger.errors import (
     StoreUnfitError,
     UnreadableError,
 )
-from ledger.store.connections import as_driver_url
-from ledger.store.database import Database
-from ledger.store.faults import FAULTS, SERVICE_ROLE, Fault, error_of
-from ledger.store.transactions import computing, pipelined_to_commit
+from ledger.store.postgres.connections import as_driver_url
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.faults import FAULTS, SERVICE_ROLE, Fault, error_of
+from ledger.store.postgres.transactions import computing, pipelined_to_commit
 
 pytestmark = pytest.mark.surface
 
@@ -237,7 +237,7 @@ def test_a_page_or_an_index_that_a_disk_broke_is_a_corrupt_ledger(database: Data
 
 def test_a_connection_without_the_service_s_role_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a pooler that drops options."""
-    monkeypatch.setattr("ledger.store.connections._connect_args", lambda *_, **__: {})
+    monkeypatch.setattr("ledger.store.postgres.connections._connect_args", lambda *_, **__: {})
     bare = Database(database_url, connections=2)
     with pytest.raises(StateError) as refused, bare.transaction():
         pass
@@ -263,7 +263,7 @@ def test_one_who_waits_for_a_connection_goes_on_as_soon_as_there_is_one(database
 
 
 def test_no_one_waits_for_a_connection_for_ever(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.store.database.CONNECTION_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("ledger.store.postgres.database.CONNECTION_WAIT_SECONDS", 0.05)
     opened = Database(database_url, connections=2)
     with opened.transaction(), pytest.raises(StoreUnavailableError), opened.transaction():
         pass

@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StoreUnfitError
-from ledger.store import desk
-from ledger.store.database import Database
-from ledger.store.desk import DESK_ROLE
+from ledger.store.desk import tables as desk
+from ledger.store.desk.retention import delete_expired
+from ledger.store.desk.tables import DESK_ROLE
+from ledger.store.postgres.database import Database
 from services import schema
 from services.cli.app import main
 
@@ -76,7 +77,7 @@ def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
         for ended_at in (OLD, NOW, None):
             put_contact(connection, "collectives/irish", str(ended_at), ended_at)
     with eraser.transaction() as connection:
-        deleted = desk.delete_expired(connection, NOW)
+        deleted = delete_expired(connection, NOW)
         found = {name: number for name, number in deleted.items() if number}
         assert found == {"account_details": 1, "contact": 1, "notice": 1}
     with database.transaction() as connection:

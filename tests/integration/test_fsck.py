@@ -15,8 +15,8 @@ from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_stra
 from audit.means import Means
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
-from ledger.store.bodies import Bodies
-from ledger.store.database import Database
+from ledger.store.logs.bodies import Bodies
+from ledger.store.postgres.database import Database
 from moiety import Collective, Platform, Policy, Pool
 from payout.store import tables as t
 from tests.support.batches import Event, event_id, record_batch, replaced, stream

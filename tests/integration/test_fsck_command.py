@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from moiety import DataLossError, Policy, Pool
 from services.cli.app import main
 from tests.support.books import execute

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
 from audit.fsck.stored import stored_rows
-from ledger.store.database import Database
-from ledger.store.transactions import driver_connection
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import driver_connection
 
 
 def test_they_are_thrown_away_in_the_middle_of_another_statement(database: Database) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from audit.fsck import check_registry_log, read_registry
 from ledger.store import tables as lt
-from ledger.store.bodies import Bodies
+from ledger.store.logs.bodies import Bodies
 from moiety import Policy, Pool
 from payout.store import tables as t
 from tests.support.deployment import Deployment

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.fsck import CheckReport, check_registry_log, read_registry
 from ledger.store import tables as t
-from ledger.store.bodies import Bodies
-from ledger.store.log import REGISTRY
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import REGISTRY
 from moiety import Collective, Policy, Pool
 from moiety.keys import make_key
 from tests.support.deployment import Deployment

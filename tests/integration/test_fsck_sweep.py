@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
+from ledger.store.desk.vault import add_key
 from ledger.store.tables import metadata
-from ledger.store.vault import add_key
 from tests.support.deployment import START, SteppedClock, deployed
 from tests.support.fsck_everything import build_everything, check_everything
 from tests.support.tampering import another, rows_of

@@ -15,8 +15,8 @@ from typing import Final
 import pytest
 
 from ledger.log.note_keys import SigningKey
-from ledger.store import signing
-from ledger.store.database import Database
+from ledger.store.logs import signing
+from ledger.store.postgres.database import Database
 from moiety import FailedPreconditionError, Schedule
 from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade

@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 import pytest
 
-from ledger.store.gates import HEAVY_WAITING, Gate
+from ledger.store.postgres.gates import HEAVY_WAITING, Gate
 from moiety import batch_of
 from services.api.usage.service import LISTED_FREELY
 from tests.support.books import wait_until

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.errors import InvalidInputError
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from moiety import Policy, Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from services.api import readiness

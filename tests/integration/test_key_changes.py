@@ -20,10 +20,10 @@ from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.key_changes import KeyChange, Reason
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note
-from ledger.store import checkpoints
-from ledger.store.checkpoints import StoredCosignature
-from ledger.store.log import REGISTRY
-from ledger.store.pools import get_pool, pool_refs
+from ledger.store.logs import checkpoints
+from ledger.store.logs.checkpoints import StoredCosignature
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools.pools import get_pool, pool_refs
 from moiety.errors import InvalidArgumentError
 from services.cli.app import main
 from services.exports.source import PoolSource

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.acts.entries import KeyKind
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from ledger.store.tables import api_key
 from moiety.keys import make_key
 from services.access import keys

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from ledger.errors import StateError
 from ledger.log.leaves import time_of
 from ledger.store import tables as t
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY, PoolRef, append_now, clock_ahead, lock_head, open_log
-from ledger.store.transactions import read_time
+from ledger.store.logs.log import REGISTRY, PoolRef, append_now, clock_ahead, lock_head, open_log
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
 from ledger.usage.entries import IdSchemeContent
 from moiety import Platform
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -105,7 +105,7 @@ def test_a_database_whose_clock_is_ahead_times_nothing(
         def now(cls, tz: tzinfo | None = None) -> Self:
             return cls.fromtimestamp((datetime.now(tz) - timedelta(hours=hours)).timestamp(), tz)
 
-    monkeypatch.setattr("ledger.store.log.datetime", Here)
+    monkeypatch.setattr("ledger.store.logs.log.datetime", Here)
     log = PoolRef(1, "folk", "EUR")
     with database.transaction() as connection:
         open_log(connection, 1)

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from ledger.errors import AlreadyExistsError, StateError, StoreUnavailableError
 from ledger.log.note_keys import SigningKey
-from ledger.store import log
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.log import REGISTRY
-from ledger.store.pools import insert_pool, list_pools, pool_ref
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.pools.pools import insert_pool, list_pools, pool_ref
+from ledger.store.postgres.database import Database
 from ledger.store.tables import metadata
 from moiety import Method, Policy, Pool, Schedule
 from moiety.v1 import registry_pb2, registry_pb2_grpc

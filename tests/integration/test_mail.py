@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from ledger.store import desk
+from ledger.store.desk import tables as desk
+from ledger.store.desk.retention import erase_details
 from moiety import (
     AbortedError,
     FailedPreconditionError,
@@ -315,7 +316,7 @@ def test_where_it_needs_two_an_operators_contact_waits_and_gets_nothing_before(
         otto.approve_proposal(later)
     erased = olive.set_contact("collectives/breton", BRETON).proposal
     with owner.begin() as connection:
-        desk.erase_details(connection, "collectives/breton")
+        erase_details(connection, "collectives/breton")
     with pytest.raises(FailedPreconditionError, match="erased"):
         otto.approve_proposal(erased)
     assert not otto.get_proposed_contact(erased).HasField("proposed")

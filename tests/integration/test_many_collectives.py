@@ -16,9 +16,9 @@ import services.api.rounds.service
 from audit.statement_check import check_statement
 from ledger.errors import LedgerCorruptError
 from ledger.log.note_keys import SigningKey
-from ledger.store.database import Database
 from ledger.store.kept import Kept
-from ledger.store.pools import pool_ref
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from moiety import Collective, NotFoundError, Policy
 from moiety.v1 import rounds_pb2 as pb
 from payout.calculation import calculate

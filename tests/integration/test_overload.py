@@ -15,8 +15,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from ledger.errors import StoreUnavailableError
-from ledger.store.calls import Work, work_of_call
-from ledger.store.database import Database
+from ledger.store.postgres.calls import Work, work_of_call
+from ledger.store.postgres.database import Database
 from moiety import Client
 from moiety.events import event_to_message
 from moiety.v1 import registry_pb2, registry_pb2_grpc, usage_pb2, usage_pb2_grpc

@@ -11,8 +11,8 @@ import pytest
 from audit.steps import Step
 from ledger.journal import COMMONS, FEES, Purpose, Transfer
 from ledger.log.leaves import Content, DecimalInt, Past
-from ledger.store import movements
-from ledger.store.pools import pool_ref
+from ledger.store.money import movements
+from ledger.store.pools.pools import pool_ref
 from moiety import Client, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from payout.entries import CONTENTS

@@ -11,11 +11,13 @@ from typing import Any, Final
 import pytest
 
 from ledger.acts.people import PROPOSAL_LIFETIME
-from ledger.store import acts, contacts, log, webhooks
-from ledger.store.log import REGISTRY
-from ledger.store.pools import pool_ref
-from ledger.store.proposals import list_proposals, proposal_name
-from ledger.store.vault import add_key
+from ledger.store.desk import contacts, webhooks
+from ledger.store.desk.vault import add_key
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools.pools import pool_ref
+from ledger.store.registry import acts
+from ledger.store.registry.proposals import list_proposals, proposal_name
 from moiety import FailedPreconditionError, Method, ResourceExhaustedError
 from services.access import sessions
 from tests.support.browsing import Browser

@@ -13,7 +13,7 @@ import pytest
 
 from audit.statement_check import check_statement
 from demo.bank import Bank
-from ledger.store.pools import pool_ref
+from ledger.store.pools.pools import pool_ref
 from moiety import (
     AbortedError,
     BankAccount,

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
-from ledger.store import desk
-from ledger.store.vault import add_key, read_vault
+from ledger.store.desk import tables as desk
+from ledger.store.desk.vault import add_key, read_vault
 from moiety import AbortedError, AccountDetails, Client, FailedPreconditionError, PermissionDeniedError
 from services.cli.app import main
 from tests.support.deployment import Deployment

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StateError
-from ledger.store.database import Database
-from ledger.store.faults import SERVICE_ROLE
-from ledger.store.transactions import locking
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.faults import SERVICE_ROLE
+from ledger.store.postgres.transactions import locking
 from services.process.passage import give_passage, unprivileged_user
 from services.schema import upgrade
 from tests.support.deployment import SteppedClock, deployed

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StateError, StoreUnfitError
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from ledger.store.tables import metadata
 from services.schema import APPEND_ONLY, UPDATABLE, excess_privileges
 from tests.support.deployment import Deployment, issue_key

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ledger.store.database import Database
-from ledger.store.readers import Readers
+from ledger.store.pools.readers import Readers
+from ledger.store.postgres.database import Database
 from moiety import InvalidArgumentError, NotFoundError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from services.process.embedded import embedded_postgres

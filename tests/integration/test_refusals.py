@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from google.rpc import error_details_pb2
 
-from ledger.store import refusals as store
+from ledger.store.desk import refusals as store
 from moiety import InvalidArgumentError, PermissionDeniedError
 from moiety.v1 import usage_pb2 as pb
 from services.api.usage import refusals

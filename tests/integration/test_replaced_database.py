@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from audit.fsck import check_registry_log, read_registry
 from ledger.log.note_keys import SigningKey
-from ledger.store.bodies import Bodies
+from ledger.store.logs.bodies import Bodies
 from moiety import FailedPreconditionError, Policy
 from services.process.embedded import embedded_postgres
 from services.process.health import ROUNDS

@@ -18,10 +18,10 @@ from audit.store.stored_log import StoredLog
 from audit.weighing import Weighing
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
-from ledger.store.calls import Work, work_of_call
-from ledger.store.log import REGISTRY
-from ledger.store.objects import open_bodies
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import REGISTRY
+from ledger.store.logs.objects import open_bodies
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.calls import Work, work_of_call
 from ledger.usage.entries import UsageContent
 from moiety import Mode, Policy, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -113,7 +113,7 @@ def test_the_same_is_found(deployment: Deployment, owner: sa.Engine, replaying: 
 def test_bodies_elsewhere_are_read_there(
     deploy: Callable[..., Deployment], replaying: Replaying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.store.bodies.ELSEWHERE_BYTES", 1)
+    monkeypatch.setattr("ledger.store.logs.bodies.ELSEWHERE_BYTES", 1)
     url = (tmp_path / "objects").as_uri()
     scene = settle(deploy(bodies_url=url))
     assert open_bodies(url).are_elsewhere(b"x")

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from ledger.store.bodies import Bodies
-from ledger.store.database import Database
-from ledger.store.pools import pool_ref
+from ledger.store.logs.bodies import Bodies
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from ledger.store.usage.intake import UsageStore
 from ledger.store.usage.retractions import MAX_BATCHES, RetractionRequest, retract
 from moiety import Client, FailedPreconditionError, InvalidArgumentError, Mode, NotFoundError, Policy, batch_of

@@ -11,7 +11,7 @@ import pytest
 from audit.statement_check import check_statement
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witness_policy import all_of
-from ledger.store.log import REGISTRY
+from ledger.store.logs.log import REGISTRY
 from moiety import Client, FailedPreconditionError, InvalidArgumentError, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_POSTED

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
-from ledger.store import log
-from ledger.store.database import Database
 from ledger.store.kept import Kept
-from ledger.store.log import REGISTRY
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
 from payout.statement import lines_of, page_of_lines
 from payout.store import round_tables
 from payout.store.round_tables import lines_of_table, page_of_table

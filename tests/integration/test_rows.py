@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.database import Database
-from ledger.store.rows import VALUES_MAX, Column, byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
-from ledger.store.transactions import driver_connection
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.rows import VALUES_MAX, Column, byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
+from ledger.store.postgres.transactions import driver_connection
 
 IDS: Final = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")]
 

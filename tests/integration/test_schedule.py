@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ledger.store import log
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.pools import pool_ref
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from moiety import (
     Collective,
     DataLossError,

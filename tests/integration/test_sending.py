@@ -10,9 +10,9 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from ledger.store.database import Database
-from ledger.store.sending import Connection, drain
-from ledger.store.transactions import driver_connection
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.sending import Connection, drain
+from ledger.store.postgres.transactions import driver_connection
 from tests.support.deployment import Deployment
 
 BODY: Final = bytes(range(256)) * 2**14

@@ -19,11 +19,11 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey
-from ledger.store import checkpoints, log, proofs
-from ledger.store.checkpoints import StoredCheckpoint
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.pools import get_pool
+from ledger.store.logs import checkpoints, log, proofs
+from ledger.store.logs.checkpoints import StoredCheckpoint
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools.pools import get_pool
+from ledger.store.postgres.database import Database
 from moiety import Client, Policy, Pool
 from services.process.embedded import embedded_postgres
 from services.process.host import everything, scheduling
@@ -166,7 +166,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from ledger.log.note_keys import SigningKey
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from services.signing import folder
 from services.signing.signer import Signer
 

@@ -13,7 +13,7 @@ from audit.statement_check import StatementReport, check_statement
 from audit.statement_file import StatementFile
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import SignatureType, SigningKey
-from ledger.store.pools import pool_ref
+from ledger.store.pools.pools import pool_ref
 from moiety import (
     Client,
     Collective,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
-from ledger.store.pools import pool_ref
+from ledger.store.pools.pools import pool_ref
 from ledger.store.usage.batches import BatchIdentity, find_batch, list_batches
 from ledger.store.usage.intake import GROUPED_EVENTS
 from ledger.store.usage.prepared import Preparation, Sent

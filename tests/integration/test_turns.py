@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError
-from ledger.store import turns
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.pools import insert_pool, pool_ref
-from ledger.store.turns import Turn
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools import turns
+from ledger.store.pools.pools import insert_pool, pool_ref
+from ledger.store.pools.turns import Turn
+from ledger.store.postgres.database import Database
 from moiety import Client, FailedPreconditionError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from services.signing.folder import CheckpointFolder

@@ -16,10 +16,12 @@ import sqlalchemy as sa
 
 from audit.fsck import CheckReport, check_registry_log, read_registry
 from ledger.acts.controls import Controls
-from ledger.store import deliveries, desk, webhooks
-from ledger.store.bodies import Bodies
-from ledger.store.transactions import read_time
-from ledger.store.vault import add_key
+from ledger.store.desk import deliveries, webhooks
+from ledger.store.desk import tables as desk
+from ledger.store.desk.retention import delete_expired
+from ledger.store.desk.vault import add_key
+from ledger.store.logs.bodies import Bodies
+from ledger.store.postgres.transactions import read_time
 from moiety import (
     AlreadyExistsError,
     Client,
@@ -402,7 +404,7 @@ def test_addresses_and_secrets_are_nowhere_in_the_clear_and_are_deleted_when_no_
     with owner.begin() as connection:
         now = scene.deployment.clock() + timedelta(days=31)
         connection.exec_driver_sql(f"SET LOCAL ROLE {desk.DESK_ROLE}")
-        deleted = desk.delete_expired(connection, now)
+        deleted = delete_expired(connection, now)
     assert (deleted["webhook_details"], deleted["webhook_delivery"]) == (2, 1)
     assert scene.operator.test_webhook(name).status == 204
     with scene.deployment.running.parts.database.transaction() as connection:

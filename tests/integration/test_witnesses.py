@@ -18,8 +18,8 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witnessing import AddCheckpoint
-from ledger.store import log
-from ledger.store.log import REGISTRY
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
 from moiety import Client, Policy, Pool
 from services.cli.app import main
 from services.process.embedded import embedded_postgres

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 import services
 from ledger.errors import StateError, StoreUnfitError
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from ledger.store.tables import metadata
 from services.cli.base.exits import Exit
 from services.process.embedded import embedded_postgres

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import services
 from ledger.errors import StateError
-from ledger.store.connections import as_driver_url
+from ledger.store.postgres.connections import as_driver_url
 from services.process.host import serving
 from services.schema import differences, migrating, upgrade
 from services.settings import load_settings

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StateError, StoreUnfitError
-from ledger.store import desk
-from ledger.store.connections import as_driver_url
-from ledger.store.database import Database
+from ledger.store.desk import tables as desk
+from ledger.store.postgres.connections import as_driver_url
+from ledger.store.postgres.database import Database
 from ledger.store.tables import metadata
 from services import schema
 from services.cli.app import main
@@ -268,7 +268,7 @@ def test_a_server_does_not_start_where_its_role_was_not_taken(
     database_url: str, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that drops options: the login, which may do more, would stay."""
-    monkeypatch.setattr("ledger.store.database.open_engine", _without_role)
+    monkeypatch.setattr("ledger.store.postgres.database.open_engine", _without_role)
     assert start(database_url, clock).kind == "ROLE_NOT_TAKEN"
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ledger.log.merkle import Coordinate, Frontier, leaf_hash, root
 from ledger.store import tables as t
-from ledger.store.log import REGISTRY
+from ledger.store.logs.log import REGISTRY
 from ledger.store.tables import metadata
 
 

@@ -16,10 +16,10 @@ from ledger.acts.act import ActContent
 from ledger.acts.controls import Controls
 from ledger.acts.entries import Decision, Founder, KeyContent, PrincipalContent
 from ledger.acts.people import Actor
-from ledger.store.acts import Ruling
-from ledger.store.connections import as_driver_url
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.connections import as_driver_url
+from ledger.store.postgres.database import Database
+from ledger.store.registry.acts import Ruling
 from moiety import Client
 from moiety.keys import NewKey, make_key
 from services.access.founding import Founding, found, is_founded

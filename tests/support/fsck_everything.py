@@ -11,11 +11,11 @@ from audit.fsck import CheckReport, check_registry_log, read_registry
 from demo.bank import Bank
 from ledger.log.key_changes import KeyChange, LastSigned, Reason
 from ledger.log.note_keys import SigningKey
-from ledger.store import log
 from ledger.store import tables as lt
-from ledger.store.bodies import Bodies
-from ledger.store.key_changes import append_change
-from ledger.store.log import REGISTRY
+from ledger.store.logs import log
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.log import REGISTRY
+from ledger.store.registry.key_changes import append_change
 from moiety import BankLinePart, Collective, Schedule
 from moiety.keys import make_key
 from moiety.v1.limits_pb2 import PlatformLimits, PoolLimits

@@ -18,12 +18,13 @@ from ledger.acts.entries import ProposalContent
 from ledger.acts.people import A, Actor
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
-from ledger.store import checkpoints, log, tables
-from ledger.store.bodies import Bodies
-from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
-from ledger.store.log import REGISTRY
-from ledger.store.people import read_people
-from ledger.store.pools import pool_ref
+from ledger.store import tables
+from ledger.store.logs import checkpoints, log
+from ledger.store.logs.bodies import Bodies
+from ledger.store.logs.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools.pools import pool_ref
+from ledger.store.registry.people import read_people
 from moiety import Client, Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import (

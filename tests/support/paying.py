@@ -10,7 +10,7 @@ import pytest
 
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
 from moiety import AccountDetails, BankAccount, Method, Policy, Pool
 from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
 from services.cli.app import main

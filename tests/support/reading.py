@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from ledger.store.vault import add_key
+from ledger.store.desk.vault import add_key
 from moiety import Collective, Method, Policy
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from tests.support.deployment import START, Deployment, SteppedClock, deployed

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from grpc import StatusCode
 
-from ledger.store import desk
+from ledger.store.desk import tables as desk
 from services.access.sessions import Sessions
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment

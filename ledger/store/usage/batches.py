@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import tables as t
-from ledger.store.log import PoolRef
-from ledger.store.platforms import find_platform, platform_number
-from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
-from ledger.store.sending import drain
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
+from ledger.store.postgres.sending import drain
+from ledger.store.postgres.transactions import driver_connection
+from ledger.store.registry.platforms import find_platform, platform_number
 from ledger.store.usage.claims import EventClaim, ascending
 from ledger.store.usage.closing import require_events_kept
 from ledger.store.usage.pages import find_numbers

@@ -14,10 +14,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.conflicts import taken_keys
-from ledger.store.log import PoolRef
-from ledger.store.rows import uuids
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.postgres.rows import uuids
+from ledger.store.postgres.transactions import driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import Cut, EventIds, order_of
 

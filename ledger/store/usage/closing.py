@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from ledger.errors import StateError
 from ledger.store import tables as t
-from ledger.store.acts import Effect, append_act
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.database import Database
+from ledger.store.registry.acts import Effect, append_act
 from ledger.usage.entries import ClosingContent
 from ledger.usage.pages import IDS_MAX
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
 from ledger.store.usage.claims import EventClaim, EventsKnownError
 from ledger.store.usage.pages import OVERLAPS_MAX, ask_standing, find_in_pages, find_overlapping, rows_among
 from ledger.usage.batch import BoolArray

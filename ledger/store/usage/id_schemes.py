@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LostRaceError, StateError
-from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.admissions import require_admitted
-from ledger.store.log import PoolRef
-from ledger.store.platforms import platform_number
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.admissions import require_admitted
+from ledger.store.registry.platforms import platform_number
 from ledger.usage.entries import IdSchemeContent
 from ledger.usage.ids import IdScheme
 

@@ -20,16 +20,17 @@ from ledger.errors import (
     StateError,
     or_error,
 )
-from ledger.store import admissions, log, methods
 from ledger.store import tables as t
-from ledger.store.bodies import Bodies, BodySweptError
-from ledger.store.conflicts import taken_keys
-from ledger.store.database import Database
-from ledger.store.gates import Gate
-from ledger.store.groups import Groups
-from ledger.store.numbers import NumbersChangedError, ask_numbers
-from ledger.store.pools import pool_ref
-from ledger.store.transactions import driver_connection, pipelined_to_commit
+from ledger.store.logs import log
+from ledger.store.logs.bodies import Bodies, BodySweptError
+from ledger.store.pools import admissions, methods
+from ledger.store.pools.numbers import NumbersChangedError, ask_numbers
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.conflicts import taken_keys
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.gates import Gate
+from ledger.store.postgres.groups import Groups
+from ledger.store.postgres.transactions import driver_connection, pipelined_to_commit
 from ledger.store.usage import batches, first_look, limits
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from ledger.store import tables as t
-from ledger.store.log import PoolRef
-from ledger.store.pools import pool_refs
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.pools import pool_refs
+from ledger.store.postgres.transactions import driver_connection
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
 # Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.

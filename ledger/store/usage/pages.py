@@ -13,9 +13,9 @@ import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
-from ledger.store.log import PoolRef
-from ledger.store.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
+from ledger.store.postgres.transactions import driver_connection
 from ledger.store.usage.claims import EventClaim
 from ledger.usage.pages import EventIds, Page, earliest_lows, known_among, unpacked
 

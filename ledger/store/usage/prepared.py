@@ -12,12 +12,12 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LedgerError, or_error, or_raise
-from ledger.store import admissions
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.numbers import CollectiveNumbers, Numbered
-from ledger.store.platforms import platform_number
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools import admissions
+from ledger.store.pools.numbers import CollectiveNumbers, Numbered
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
+from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import limits
 from ledger.store.usage.batches import BatchIdentity
 from ledger.store.usage.claims import EventClaim

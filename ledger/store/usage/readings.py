@@ -7,8 +7,9 @@ from threading import Lock
 
 import sqlalchemy as sa
 
-from ledger.store import log, memberships, methods
-from ledger.store.log import PoolRef
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools import memberships, methods
 from ledger.usage.entries import MembershipContent, UsageContent
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method

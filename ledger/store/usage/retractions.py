@@ -14,14 +14,15 @@ import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, Violation
 from ledger.log.leaves import decode
-from ledger.store import log, turns
 from ledger.store import tables as t
-from ledger.store.admissions import require_admitted
-from ledger.store.log import PoolRef
-from ledger.store.numbers import collective_numbers
-from ledger.store.platforms import platform_number
-from ledger.store.transactions import computing
-from ledger.store.turns import Turn
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools import turns
+from ledger.store.pools.admissions import require_admitted
+from ledger.store.pools.numbers import collective_numbers
+from ledger.store.pools.turns import Turn
+from ledger.store.postgres.transactions import computing
+from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore

@@ -9,9 +9,9 @@ from typing import Final, cast
 import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
-from ledger.store.log import PoolRef
-from ledger.store.methods import method_in
-from ledger.store.transactions import driver_connection
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.methods import method_in
+from ledger.store.postgres.transactions import driver_connection
 from ledger.usage.limits import PlatformLimits, PoolLimits
 from ledger.usage.methods import Method
 

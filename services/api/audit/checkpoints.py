@@ -14,11 +14,11 @@ from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.proof_files import LogProof
 from ledger.log.witnessed import timing_policy
 from ledger.registry import require_range
-from ledger.store import checkpoints, log, proofs
-from ledger.store.checkpoints import StoredCheckpoint
-from ledger.store.database import Database
-from ledger.store.log import PoolRef, log_name
-from ledger.store.people import read_people
+from ledger.store.logs import checkpoints, log, proofs
+from ledger.store.logs.checkpoints import StoredCheckpoint
+from ledger.store.logs.log import PoolRef, log_name
+from ledger.store.postgres.database import Database
+from ledger.store.registry.people import read_people
 from moiety.v1 import audit_pb2 as pb
 from services.api import convert
 from services.api.names import page_limit, place_in

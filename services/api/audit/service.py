@@ -15,9 +15,9 @@ from audit.store.stored_log import StoredLog
 from ledger.errors import InvalidInputError
 from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
-from ledger.store import log
-from ledger.store.gates import Gate
-from ledger.store.log import REGISTRY
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.gates import Gate
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds

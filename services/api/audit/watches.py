@@ -18,10 +18,10 @@ import structlog
 
 from ledger.errors import BusyError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
 from ledger.log.leaves import Content, EncodedLeaf, decode
-from ledger.store import log
-from ledger.store.database import Database
-from ledger.store.log import PoolRef, log_name
-from ledger.store.readers import Readers
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef, log_name
+from ledger.store.pools.readers import Readers
+from ledger.store.postgres.database import Database
 from moiety.v1 import audit_pb2 as pb
 from payout.entries import CONTENTS
 from services.access.keys import Principal

@@ -11,7 +11,7 @@ from traceback import clear_frames
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from ledger.store.gates import Gate
+from ledger.store.postgres.gates import Gate
 from services.api.calls.door import TAKES_BODIES, most_bytes
 
 FREE_BYTES: Final = 2**16

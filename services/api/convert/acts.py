@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.store.proposals import Proposal, proposal_name
+from ledger.store.registry.proposals import Proposal, proposal_name
 from moiety.v1 import acts_pb2
 from services.api.convert.common import timestamp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.logs.checkpoints import StoredCheckpoint
 from moiety.v1 import audit_pb2
 from services.api.convert.common import timestamp
 

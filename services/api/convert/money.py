@@ -5,9 +5,9 @@ from __future__ import annotations
 from ledger.entries import GrantContent, PaymentContent, ReleaseContent
 from ledger.income import Period, ReversalContent, WaiverContent
 from ledger.journal import Purpose
-from ledger.store.income import Income
-from ledger.store.journal import PlacedTransfer
-from ledger.store.movements import RecordedLeaf
+from ledger.store.money.income import Income
+from ledger.store.money.journal import PlacedTransfer
+from ledger.store.money.movements import RecordedLeaf
 from moiety.v1 import accounts_pb2, revenue_pb2
 from payout.adjustments import Adjusted
 from payout.store.adjustments import Adjustment

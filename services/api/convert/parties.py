@@ -12,7 +12,7 @@ from ledger.acts.entries import KeyKind, PrincipalStatus
 from ledger.acts.people import People, Person
 from ledger.errors import InvalidInputError
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
-from ledger.store.contacts import KeptContact
+from ledger.store.desk.contacts import KeptContact
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
 from services.access.keys import ApiKey, Principal, is_issuer

@@ -10,7 +10,7 @@ from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
 from ledger.money import require_amount
 from ledger.payments import Booking, BookingKind, Bookings, PlannedPayment
-from ledger.store.desk import KeptFile
+from ledger.store.desk.bank_files import KeptFile
 from moiety.v1 import payments_pb2 as pb
 from payout.paying import KnownPayment, Unpaid
 from payout.payments.details import AccountDetails

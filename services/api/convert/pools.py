@@ -8,8 +8,8 @@ from datetime import datetime
 from ledger.errors import InvalidInputError
 from ledger.income import Distribute
 from ledger.registry import NANO, PPM
-from ledger.store.memberships import RecordedMembership
-from ledger.store.pools import PoolRecord
+from ledger.store.pools.memberships import RecordedMembership
+from ledger.store.pools.pools import PoolRecord
 from ledger.usage.entries import AdmissionContent
 from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.acts.entries import WebhookContent, WebhookState
-from ledger.store.deliveries import Delivery
-from ledger.store.webhooks import Webhook
+from ledger.store.desk.deliveries import Delivery
+from ledger.store.desk.webhooks import Webhook
 from moiety.v1 import webhooks_pb2 as pb
 from services.api.convert.common import timestamp
 

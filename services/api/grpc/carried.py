@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError
-from ledger.store.calls import Work, work_of_call
+from ledger.store.postgres.calls import Work, work_of_call
 from services.access.certificates import certificate_hash
 from services.access.keyring import ANYONE, KeyRing
 from services.api.audit.watches import Watch

@@ -31,8 +31,8 @@ from ledger.files.layout import (
 )
 from ledger.files.tiles import Bundle, bundles, encode_bundle, encode_tile, parse_path, tiles
 from ledger.log.origins import REGISTRY_LOG
-from ledger.store import log, proofs
-from ledger.store.readers import Readers
+from ledger.store.logs import log, proofs
+from ledger.store.pools.readers import Readers
 from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
 from services.api.calls.door import NoRoomError

@@ -22,11 +22,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
-from ledger.store import checkpoints, deliveries, notices, signing
 from ledger.store import tables as lt
-from ledger.store.database import Database
-from ledger.store.each_pool import ask_each
-from ledger.store.log import PoolRef, of_pools
+from ledger.store.desk import deliveries, notices
+from ledger.store.logs import checkpoints, signing
+from ledger.store.logs.log import PoolRef, of_pools
+from ledger.store.pools.each_pool import ask_each
+from ledger.store.postgres.database import Database
 from payout.schedule import next_fire_time
 from payout.store import tables as pt
 from payout.store.schedules import list_schedules

@@ -13,13 +13,13 @@ from ledger.acts.entries import BankAccountContent, PayeeContent
 from ledger.errors import InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
-from ledger.store.acts import Acts, look_alone
-from ledger.store.collectives import require_collective
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.proposals import get_proposal
-from ledger.store.transactions import read_time
-from ledger.store.vault import Vault
+from ledger.store.desk.vault import Vault
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.collectives import require_collective
+from ledger.store.registry.proposals import get_proposal
 from moiety.v1 import payments_pb2 as pb
 from payout.payments.details import AccountDetails, SaltedDetails
 from payout.store import bank_accounts, payees

@@ -12,12 +12,11 @@ import sqlalchemy as sa
 from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.errors import InvalidInputError
 from ledger.registry import require_resource_id, require_text
-from ledger.store import desk
-from ledger.store.acts import Acts, look_alone
-from ledger.store.database import Database
-from ledger.store.desk import KeptFile
-from ledger.store.log import REGISTRY
-from ledger.store.proposals import proposal_name
+from ledger.store.desk.bank_files import KeptFile, list_problems
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.proposals import proposal_name
 from moiety.v1 import payments_pb2 as pb
 from payout.banking import Banking
 from payout.paying import Paying
@@ -86,7 +85,7 @@ class BankFileMethods:
     def _kept(self, connection: sa.Connection, bank_account: str) -> list[KeptFile]:
         """Files that move nothing, without those that were taken in later, when it was known what they are of."""
         known = bank_files.message_ids(connection, bank_account)
-        kept = desk.list_problems(connection, bank_account)
+        kept = list_problems(connection, bank_account)
         return [each for each in kept if (each.message, each.message_id) not in known]
 
     def ListBankLines(

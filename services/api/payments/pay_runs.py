@@ -11,12 +11,12 @@ import grpc
 from ledger.acts.entries import PayRunContent
 from ledger.errors import IdentityReusedError, InvalidInputError
 from ledger.registry import require_resource_id
-from ledger.store.acts import Acts, look_alone
-from ledger.store.collectives import require_collective
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.proposals import proposal_name
-from ledger.store.transactions import read_time
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.collectives import require_collective
+from ledger.store.registry.proposals import proposal_name
 from moiety.v1 import payments_pb2 as pb
 from payout.paying import Paying
 from payout.payments.credit_transfer import render_csv, render_pain001

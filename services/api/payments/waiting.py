@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from ledger.acts.act import ActContent
-from ledger.store.log import REGISTRY
-from ledger.store.proposals import Proposal, list_proposals
+from ledger.store.logs.log import REGISTRY
+from ledger.store.registry.proposals import Proposal, list_proposals
 
 
 def waiting_act(connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:

@@ -11,12 +11,12 @@ from ledger.acts.act import COLLECTIVES, OPERATORS
 from ledger.acts.entries import ContactContent
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import require_resource_id
-from ledger.store import contacts
-from ledger.store.acts import Acts, look_alone
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.proposals import get_proposal
-from ledger.store.transactions import read_time
+from ledger.store.desk import contacts
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import read_time
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.proposals import get_proposal
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.access.permissions import actor, require_own

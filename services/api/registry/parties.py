@@ -11,12 +11,13 @@ from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.entries import PlatformContent
 from ledger.errors import AlreadyExistsError
 from ledger.registry import Collective
-from ledger.store import domains, log
-from ledger.store.acts import Acts, look_alone
-from ledger.store.collectives import get_collective, list_collectives
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.platforms import get_platform, list_platforms
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.registry import domains
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.collectives import get_collective, list_collectives
+from ledger.store.registry.platforms import get_platform, list_platforms
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own

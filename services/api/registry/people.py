@@ -8,10 +8,10 @@ import grpc
 
 from ledger.acts.entries import ControlsContent, KeyContent, KeyRevocationContent, PrincipalContent, WitnessesContent
 from ledger.errors import InvalidInputError, NotFoundError
-from ledger.store.acts import Acts, look_alone
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.people import read_people
+from ledger.store.logs.log import REGISTRY
+from ledger.store.postgres.database import Database
+from ledger.store.registry.acts import Acts, look_alone
+from ledger.store.registry.people import read_people
 from moiety.v1 import registry_pb2 as pb
 from services.access import keys
 from services.access.keyring import KeyRing

@@ -12,12 +12,12 @@ from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import InvalidInputError
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, require_resource_id, require_text
-from ledger.store.acts import Acts
-from ledger.store.admissions import admitted_platforms
-from ledger.store.database import Database
-from ledger.store.log import REGISTRY
-from ledger.store.platforms import get_platform
-from ledger.store.pools import PoolRecord, get_pool, list_pools
+from ledger.store.logs.log import REGISTRY
+from ledger.store.pools.admissions import admitted_platforms
+from ledger.store.pools.pools import PoolRecord, get_pool, list_pools
+from ledger.store.postgres.database import Database
+from ledger.store.registry.acts import Acts
+from ledger.store.registry.platforms import get_platform
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from moiety.v1 import registry_pb2 as pb

@@ -9,11 +9,12 @@ from typing import Final
 import grpc
 
 from ledger.registry import require_range, require_resource_id
-from ledger.store import log, memberships, methods
-from ledger.store.acts import Acts
-from ledger.store.database import Database
-from ledger.store.gates import Gate
-from ledger.store.memberships import RecordedMembership
+from ledger.store.logs import log
+from ledger.store.pools import memberships, methods
+from ledger.store.pools.memberships import RecordedMembership
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.gates import Gate
+from ledger.store.registry.acts import Acts
 from ledger.usage.methods import content_of
 from moiety.v1 import registry_pb2 as pb
 from payout.entries import PolicyContent

@@ -15,10 +15,10 @@ from ledger.errors import InvalidInputError, StateError
 from ledger.log.merkle import HASH_BYTES
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.registry import require_range, require_request_id, require_resource_id, require_text
-from ledger.store import log
 from ledger.store.kept import Kept
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.proposals import get_proposal
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.registry.proposals import get_proposal
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import PUBLIC_PAYEES_MIN, FairnessReport, fairness_report, in_percents

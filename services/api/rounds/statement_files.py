@@ -22,12 +22,14 @@ from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
 from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import timing_policy
 from ledger.payments import BookingKind, parse_pool_bookings, render
-from ledger.store import checkpoints, key_changes, log, methods, proofs
 from ledger.store import tables as lt
-from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.kept import Kept
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.people import leaves_about_operators, read_people
+from ledger.store.logs import checkpoints, log, proofs
+from ledger.store.logs.checkpoints import StoredCheckpoint
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.pools import methods
+from ledger.store.registry import key_changes
+from ledger.store.registry.people import leaves_about_operators, read_people
 from payout.adjustments import account_of
 from payout.dossiers import (
     Dossier,

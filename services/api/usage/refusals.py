@@ -13,9 +13,9 @@ import structlog
 from google.rpc import status_pb2
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerError, NotFoundError, QuotaError, StateError
-from ledger.store.database import Database
-from ledger.store.pools import pool_ref
-from ledger.store.refusals import KeptRefusal, Refusal, keep_refusal
+from ledger.store.desk.refusals import KeptRefusal, Refusal, keep_refusal
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from ledger.store.usage.batches import BatchIdentity
 from moiety.v1 import usage_pb2 as pb
 from services.api.calls.errors import for_trailers

@@ -20,9 +20,9 @@ import numpy as np
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
-from ledger.store.log import PoolRef
-from ledger.store.platforms import platform_number
-from ledger.store.refusals import list_refusals
+from ledger.store.desk.refusals import list_refusals
+from ledger.store.logs.log import PoolRef
+from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.id_schemes import find_scheme, fix_scheme

@@ -168,8 +168,8 @@ def adopt(output: Output, pool: Pool) -> None:
 
     Only if nothing newer was ever signed: otherwise the log forks, and whoever has the newer one can prove it.
     """
-    from ledger.store.log import REGISTRY
-    from ledger.store.pools import get_pool
+    from ledger.store.logs.log import REGISTRY
+    from ledger.store.pools.pools import get_pool
     from services.process.host import signing_parts
     from services.settings import load_settings
 

@@ -24,9 +24,9 @@ from audit.fsck.pages import broken_page, locate
 from audit.means import Means
 from audit.progress import Progress
 from ledger.errors import LedgerCorruptError, NotFoundError
-from ledger.store.database import Address, Database
-from ledger.store.log import REGISTRY, PoolRef
-from ledger.store.objects import open_bodies
+from ledger.store.logs.log import REGISTRY, PoolRef
+from ledger.store.logs.objects import open_bodies
+from ledger.store.postgres.database import Address, Database
 from services.cli.audit.verify import means_of_machine
 from services.cli.base.output import Output
 from services.process.weighers import ReadBodies

@@ -16,7 +16,7 @@ from services.cli.base.output import Output, counted
 
 if TYPE_CHECKING:
     from ledger.acts.entries import Founder
-    from ledger.store.database import Database
+    from ledger.store.postgres.database import Database
 
 app = typer.Typer(help="The database: its schema, and founding the deployment.", no_args_is_help=True)
 
@@ -171,8 +171,8 @@ def sweep(output: Output) -> None:
 
     They are left behind where a server ends in mid-batch. Run it as the schema's owner, while the service runs.
     """
-    from ledger.store.objects import open_bodies
-    from ledger.store.pools import pool_refs
+    from ledger.store.logs.objects import open_bodies
+    from ledger.store.pools.pools import pool_refs
     from services.settings import load_settings
     from services.wiring import system_clock
 
@@ -195,8 +195,8 @@ def retain(output: Output) -> None:
 
     Run it as the schema's owner, for example every night, while the service runs. Safe to repeat.
     """
-    from ledger.store.desk import delete_expired
-    from ledger.store.transactions import read_time
+    from ledger.store.desk.retention import delete_expired
+    from ledger.store.postgres.transactions import read_time
 
     with _desk() as database, database.transaction() as connection:
         deleted = delete_expired(connection, read_time(connection))
@@ -211,7 +211,7 @@ def rotate(output: Output) -> None:
 
     Run it once every server has the new key; the others can then be removed from the file. Safe to repeat.
     """
-    from ledger.store.vault import Vault, read_vault
+    from ledger.store.desk.vault import Vault, read_vault
     from services.settings import load_settings
 
     settings = load_settings()
@@ -234,7 +234,7 @@ def erase(
     The logs keep hashes that nobody can trace back. It is not paid until it has a new payee. Run it as the schema's
     owner.
     """
-    from ledger.store.desk import erase_details
+    from ledger.store.desk.retention import erase_details
 
     with _desk() as database, database.transaction() as connection:
         erased = erase_details(connection, owner)
@@ -342,8 +342,8 @@ def _required(url: str) -> str:
 @contextmanager
 def _desk() -> Iterator[Database]:
     """The database as the role that may delete from the desk, and do nothing else."""
-    from ledger.store.database import Database
-    from ledger.store.desk import DESK_ROLE
+    from ledger.store.desk.tables import DESK_ROLE
+    from ledger.store.postgres.database import Database
     from services.settings import load_settings
 
     database = Database(_required(load_settings().owner_url), connections=2, role=DESK_ROLE)
@@ -355,8 +355,8 @@ def _desk() -> Iterator[Database]:
 
 @contextmanager
 def _database(url: str, *, as_owner: bool = False, connections: int = 2) -> Iterator[Database]:
-    from ledger.store.database import Database
-    from ledger.store.faults import SERVICE_ROLE
+    from ledger.store.postgres.database import Database
+    from ledger.store.postgres.faults import SERVICE_ROLE
 
     database = Database(_required(url), connections=connections, role=None if as_owner else SERVICE_ROLE)
     try:

@@ -10,10 +10,10 @@ from ledger.errors import InvalidInputError, LedgerError, NotFoundError, StateEr
 from ledger.files.layout import CHECKPOINT
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.notes import MAX_NOTE_BYTES
-from ledger.store import checkpoints
-from ledger.store.database import Database
-from ledger.store.log import PoolRef
-from ledger.store.pools import pool_ref
+from ledger.store.logs import checkpoints
+from ledger.store.logs.log import PoolRef
+from ledger.store.pools.pools import pool_ref
+from ledger.store.postgres.database import Database
 from ledger.store.usage.closing import closing_leaf, drop_events
 from payout.store.rounds import latest_posted, posting_leaf
 from services.cli.base.output import Output

@@ -14,9 +14,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, NotFoundError
-from ledger.store.income import report_leaf
-from ledger.store.log import PoolRef, read_head, read_leaf
-from ledger.store.pools import pool_ref
+from ledger.store.logs.log import PoolRef, read_head, read_leaf
+from ledger.store.money.income import report_leaf
+from ledger.store.pools.pools import pool_ref
 from ledger.store.usage.batches import find_batch
 
 RECEIPT_BYTES_MAX: Final = 2**30

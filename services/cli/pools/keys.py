@@ -43,7 +43,7 @@ def payees(
     Set the file as MOIETY_PAYEE_KEY_FILE on every server, and keep a copy apart from the database's. If it is lost,
     nobody can read the bank data: every payee has to be proposed again.
     """
-    from ledger.store.vault import add_key
+    from ledger.store.desk.vault import add_key
 
     add_key(file)
     output.show({"file": str(file)}, f"{file} has a new key. Start every server with it, then run `moiety db rotate`.")

@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from ledger.store import contacts
-from ledger.store.transactions import read_time
+from ledger.store.desk import contacts
+from ledger.store.postgres.transactions import read_time
 from services.console.visit import PageMissingError, Visit
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")

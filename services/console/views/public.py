@@ -10,8 +10,9 @@ from starlette.responses import Response
 from ledger.errors import NotFoundError
 from ledger.journal import COMMONS
 from ledger.registry import is_resource_id
-from ledger.store import checkpoints, journal
-from ledger.store.pools import get_pool
+from ledger.store.logs import checkpoints
+from ledger.store.money import journal
+from ledger.store.pools.pools import get_pool
 from payout.store.policies import latest_policy
 from payout.store.rounds import RoundState, list_rounds, paid_at_least
 from services.api import convert

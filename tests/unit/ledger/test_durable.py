@@ -11,8 +11,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from ledger.errors import InvalidInputError
+from ledger.store.desk.vault import add_key, read_vault
 from ledger.store.durable import whole_file, write_whole
-from ledger.store.vault import add_key, read_vault
 from services.signing.key_file import generate_key, read_key
 from tests.support.disks import no_room
 

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from ledger.errors import QuotaError, StoreUnavailableError
-from ledger.store.calls import Work, work_of_call
-from ledger.store.gates import Gate
+from ledger.store.postgres.calls import Work, work_of_call
+from ledger.store.postgres.gates import Gate
 from tests.support.books import wait_until
 
 A, B, C = "platforms/a", "platforms/b", "platforms/c"

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from ledger.store.groups import GROUP_MAX, Groups
+from ledger.store.postgres.groups import GROUP_MAX, Groups
 
 KEY: Final = 1
 

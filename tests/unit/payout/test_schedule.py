@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ledger.errors import InvalidInputError
-from ledger.store.log import PoolRef
+from ledger.store.logs.log import PoolRef
 from payout.schedule import DueFireTimes, due_fire_times, next_fire_time, require_cron
 from payout.store.schedules import PoolSchedule
 

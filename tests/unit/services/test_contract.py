@@ -20,7 +20,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 import moiety
 import moiety.v1
 from ledger import journal, money, registry
-from ledger.store import acts
+from ledger.store.registry import acts
 from ledger.store.usage import retractions
 from ledger.usage import format as usage
 from ledger.usage import ids, membership, scores, shares

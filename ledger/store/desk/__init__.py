@@ -1,0 +1,1 @@
+"""The desk in Postgres: what must be deletable, and no log holds."""

@@ -1,0 +1,218 @@
+"""Where bodies lie: rows of Postgres, or objects elsewhere for those that are large.
+
+An object is addressed by its SHA-256. That it is about to be written is committed first, as a row of `body_object`; the
+transaction that appends the leaf marks the row as named. So whatever crashes in between leaves a row that is not, and
+`sweep` takes its object away. What Postgres does not have under a hash is asked of the objects, so a deployment may
+begin to keep bodies elsewhere at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from ledger.errors import NotFoundError
+from ledger.log.merkle import HASH_BYTES
+from ledger.store import tables as t
+from ledger.store.logs import log
+from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.transactions import driver_connection
+
+ELSEWHERE_BYTES: Final = 64 * 1024
+"""A body of so many bytes or more goes elsewhere. For a smaller one the round trip costs more than its row."""
+
+ABANDONED_AFTER: Final = timedelta(days=1)
+"""An object that no leaf names by then belongs to nobody: writers take seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is there, with the time of its last writing."""
+
+    key: str
+    written_at: datetime
+
+
+class Objects(Protocol):
+    """Bytes under keys, somewhere else than in Postgres. Every call raises StoreUnavailableError where that is away."""
+
+    def put(self, key: str, body: bytes) -> None:
+        """Keep bytes under a key. When this returns they are durable; the same again changes nothing."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under a key, if there are any."""
+
+    def delete(self, key: str) -> None:
+        """Forget a key, whether it is there or not."""
+
+    def stored(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object whose key begins so."""
+
+
+class BodySweptError(Exception):
+    """An object was swept between its being written and its leaf: its writer was away for a day."""
+
+
+_NAME: Final = """
+UPDATE body_object SET is_named = true WHERE pool_id = %s AND sha256 = ANY(%s) RETURNING sha256
+"""
+
+
+class Bodies:
+    """Bodies of a deployment, wherever they lie.
+
+    Args:
+        objects: where large ones go; None to keep all in Postgres.
+    """
+
+    def __init__(self, objects: Objects | None = None) -> None:
+        self._objects = objects
+
+    def are_elsewhere(self, body: bytes) -> bool:
+        """Whether a new body of this size goes elsewhere."""
+        return self._objects is not None and len(body) >= ELSEWHERE_BYTES
+
+    def read(self, connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
+        """The body under a hash; whether it has that hash is for the reader to check.
+
+        Raises:
+            NotFoundError: there is no such body.
+            StoreUnavailableError: it may be elsewhere, which is away.
+        """
+        try:
+            return log.read_body(connection, pool, digest)
+        except NotFoundError:
+            return self._elsewhere(pool, digest)
+
+    def read_all(
+        self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
+    ) -> dict[bytes, bytes]:
+        """The bodies under some hashes, by the hash; those that are nowhere, or longer, are left out.
+
+        Raises:
+            StoreUnavailableError: some may be elsewhere, which is away.
+        """
+        found = log.read_bodies(connection, pool, digests, bytes_max)
+        for digest in digests:
+            if digest not in found:
+                with suppress(NotFoundError):
+                    body = self._elsewhere(pool, digest)
+                    if len(body) <= bytes_max:
+                        found[digest] = body
+        return found
+
+    def fetch(self, database: Database, pool: PoolRef, digest: bytes) -> bytes:
+        """The same, without holding a connection while it comes from elsewhere. Raises as `read` does."""
+        try:
+            with database.reading() as connection:
+                return log.read_body(connection, pool, digest)
+        except NotFoundError:
+            return self._elsewhere(pool, digest)
+
+    def checked(self, connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
+        """The body under a hash, which it has.
+
+        Raises:
+            LedgerCorruptError: the body has another hash, or there is none.
+            StoreUnavailableError: it may be elsewhere, which is away.
+        """
+        return log.checked(pool, digest, lambda: self.read(connection, pool, digest))
+
+    def _elsewhere(self, pool: PoolRef, digest: bytes) -> bytes:
+        body = self._objects.get(key_of(pool, digest)) if self._objects else None
+        if body is None:
+            raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
+        return body
+
+    def write(self, database: Database, pool: PoolRef, body: bytes, digest: bytes, now: datetime) -> None:
+        """Write a body elsewhere, before the transaction that appends its leaf.
+
+        Raises:
+            StoreUnavailableError: Postgres or the objects are away. What was written meanwhile will be swept.
+        """
+        objects = cast("Objects", self._objects)
+        added = pg.insert(t.body_object).values(pool_id=pool.pool_id, sha256=digest, is_named=False, intended_at=now)
+        # Whoever sweeps this object holds the row: this waits for that, and then makes a row and an object anew.
+        again = added.on_conflict_do_update(
+            index_elements=["pool_id", "sha256"], set_={"intended_at": added.excluded.intended_at}
+        )
+        with database.transaction() as connection:
+            connection.execute(again)
+        objects.put(key_of(pool, digest), body)
+
+    def name(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> None:
+        """Say that leaves of this transaction name bodies that were written elsewhere. Nobody sweeps them from here on.
+
+        Raises:
+            BodySweptError: one was swept before.
+        """
+        if not digests:
+            return
+        wanted = sorted(set(digests))
+        found = driver_connection(connection).execute(_NAME, (pool.pool_id, wanted), prepare=True)
+        if len(found.fetchall()) < len(wanted):
+            raise BodySweptError
+
+    def sweep(self, database: Database, pool: PoolRef, now: datetime) -> Iterator[bytes]:
+        """Take away objects that no leaf names and nobody is writing; returns the hash of each that was.
+
+        As the schema's owner: the service may not delete.
+        """
+        objects = self._objects
+        if objects is None:
+            return
+        before = now - ABANDONED_AFTER
+        with database.transaction() as connection:
+            of_pool = t.body_object.c.pool_id == pool.pool_id
+            rows = {bytes(row.sha256): row for row in connection.execute(sa.select(t.body_object).where(of_pool))}
+        abandoned = [digest for digest, row in rows.items() if not row.is_named and row.intended_at < before]
+        unknown = [
+            digest
+            for each in objects.stored(folder_of(pool))
+            if each.written_at < before and (digest := _digest_in(each.key)) is not None and digest not in rows
+        ]
+        for digest in sorted({*abandoned, *unknown}):
+            if self._take_away(database, objects, pool, digest, before):
+                yield digest
+
+    def _take_away(self, database: Database, objects: Objects, pool: PoolRef, digest: bytes, before: datetime) -> bool:
+        """Delete one, unless somebody names it or writes it now. The row is held meanwhile, whether it was there."""
+        here = (t.body_object.c.pool_id == pool.pool_id) & (t.body_object.c.sha256 == digest)
+        row = {"pool_id": pool.pool_id, "sha256": digest, "is_named": False, "intended_at": before}
+        with database.transaction() as connection:
+            connection.execute(pg.insert(t.body_object).values(row).on_conflict_do_nothing())
+            unnamed = sa.and_(here, sa.not_(t.body_object.c.is_named), t.body_object.c.intended_at <= before)
+            held = connection.execute(sa.select(t.body_object).where(unnamed).with_for_update(skip_locked=True)).first()
+            if held is None:
+                return False
+            objects.delete(key_of(pool, digest))
+            connection.execute(sa.delete(t.body_object).where(here))
+            return True
+
+
+def folder_of(pool: PoolRef) -> str:
+    """What the keys of a pool's bodies begin with."""
+    return f"{pool.name}/bodies/"
+
+
+def key_of(pool: PoolRef, digest: bytes) -> str:
+    """The key of a body elsewhere: the pool's name and the hash in hexadecimal, its first byte as a folder."""
+    text = digest.hex()
+    return f"{folder_of(pool)}{text[:2]}/{text[2:]}"
+
+
+def _digest_in(key: str) -> bytes | None:
+    """The hash in a key; None if it is no body's, which a sweep leaves alone."""
+    *_, first, rest = key.split("/")
+    try:
+        digest = bytes.fromhex(first + rest)
+    except ValueError:
+        return None
+    return digest if len(digest) == HASH_BYTES else None

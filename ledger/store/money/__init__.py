@@ -1,0 +1,1 @@
+"""Money in Postgres: what came in, what moved, and the journal of transfers and balances."""

@@ -1,0 +1,1 @@
+"""Pools in Postgres: their terms, whom they admit, and what holds for them one at a time."""

@@ -1,0 +1,1 @@
+"""How Postgres is reached: connections, transactions, the work of many done together, and what its errors mean."""

@@ -1,0 +1,1 @@
+"""The registry in Postgres: acts, who may act, platforms and collectives."""
