@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from audit.declared import Declared
 from audit.findings import UNSOUND, FoundError
-from audit.pool_fold import PoolFold
-from audit.usage_fold import Wait
+from audit.folds.declared import Declared
+from audit.folds.pool import PoolFold
+from audit.folds.usage import Wait
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.usage.entries import UsageContent

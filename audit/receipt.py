@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from audit.batch_check import WeighedBatch
+from audit.batches.check import WeighedBatch
 from audit.findings import Finding, FoundError, Where, at
-from audit.pool_fold import PoolFold
+from audit.folds.pool import PoolFold
+from audit.folds.registry import RegistryFold
+from audit.folds.usage import UsageFold
 from audit.reader import checked_body
-from audit.registry_fold import RegistryFold
 from audit.report import Report, in_step
 from audit.signatures import Trust, checked_signatures, signers_of
 from audit.steps import Step
-from audit.usage_fold import UsageFold
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.files.layout import MAX_FILE_BYTES, bounded
 from ledger.journal import Transfer

@@ -1,6 +1,6 @@
 """Replay: recomputes a round from the log and its bodies alone, by the function that made it.
 
-Nothing here depends on where the log is: a `LogReader` reads it, and `audit.pool_fold` checks every byte.
+Nothing here depends on where the log is: a `LogReader` reads it, and `audit.folds.pool` checks every byte.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from audit.batch_check import weigh_by
+from audit.batches.check import weigh_by
+from audit.batches.weighing import Weighing
 from audit.findings import UNSOUND, Finding, FoundError, at
+from audit.folds.pool import PoolFold
+from audit.folds.registry import RegistryFold
+from audit.folds.usage import UsageFold
 from audit.lookahead import Lookahead
-from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
-from audit.registry_fold import RegistryFold
-from audit.usage_fold import UsageFold
-from audit.weighing import Weighing
 from ledger.acts.act import ActContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.income import Period

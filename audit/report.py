@@ -9,13 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from audit.acts_fold import DoneAct
+from audit.batches.unique_events import Conflict
 from audit.consequence import Consequence, Consequences
 from audit.findings import Finding, FoundError, Where, noting
-from audit.history import Change
+from audit.folds.acts import DoneAct
+from audit.folds.history import Change
 from audit.signatures import Signer
 from audit.steps import LOOKED_AT, Step
-from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
 from ledger.acts.people import People
 from ledger.entries import Movement

@@ -10,12 +10,12 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from audit.batches.means import Means
 from audit.consequence import Consequences
 from audit.entry_pass import EntryPass
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, file_finding
-from audit.means import Means
 from audit.named import Named, named_in
 from audit.progress import Progress
 from audit.report import Report

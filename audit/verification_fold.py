@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from audit.acts_fold import DoneAct
-from audit.batch_check import WeighedBatch
+from audit.batches.check import WeighedBatch
+from audit.batches.identities import Identities
+from audit.batches.means import Means
+from audit.batches.unique_events import UniqueEvents
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import UNSOUND, Finding, FoundError, at, file_finding
-from audit.history import History
-from audit.identities import Identities
-from audit.means import Means
-from audit.pool_fold import PoolFold
+from audit.folds.acts import DoneAct
+from audit.folds.history import History
+from audit.folds.pool import PoolFold
+from audit.folds.registry import RegistryFold
+from audit.folds.usage import UsageFold
 from audit.progress import Progress
 from audit.reader import checked_body
-from audit.registry_fold import RegistryFold
 from audit.replay import check_registry, check_round, check_salt, end_of_period
 from audit.report import (
     LISTED_MAX,
@@ -31,8 +33,6 @@ from audit.report import (
     warnings_of,
 )
 from audit.steps import Step
-from audit.unique_events import UniqueEvents
-from audit.usage_fold import UsageFold
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from bench.figures import Figure, timed
 from bench.intake import append_usage
 from bench.stage import CURRENCY, Stage, Stream

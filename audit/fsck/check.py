@@ -20,8 +20,13 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from audit.batch_check import WeighedBatch
+from audit.batches.check import WeighedBatch
+from audit.batches.means import Means
+from audit.batches.unique_events import UniqueEvents
 from audit.findings import Finding, FoundError
+from audit.folds.pool import PoolFold
+from audit.folds.registry_history import RegistryHistory, RegistryView
+from audit.folds.usage import UsageFold
 from audit.fsck.bodies import BodyRows
 from audit.fsck.events import StoredEvents
 from audit.fsck.numbers import Numbers
@@ -40,14 +45,9 @@ from audit.fsck.stored import Row, columns_of, key_of, read_by_index, stored_row
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.lookahead import Lookahead
-from audit.means import Means
-from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import found_body
-from audit.registry_history import RegistryHistory, RegistryView
 from audit.store.snapshot_log import SnapshotLog
-from audit.unique_events import UniqueEvents
-from audit.usage_fold import UsageFold
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import (

@@ -1,7 +1,7 @@
 """Accepted events beside the rows that say so: each is taken in once, in any order, and they are matched by id.
 
-In bounded memory however many there are: each part (`audit.partitions`) has all records of its ids, and is matched by
-itself.
+In bounded memory however many there are: each part (`audit.batches.partitions`) has all records of its ids, and is
+matched by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import Partitions, Records, Spill, hashed, taken_from
+from audit.batches.partitions import Partitions, Records, Spill, hashed, taken_from
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds
 from ledger.work import Submit, at_once

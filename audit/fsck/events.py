@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
+from audit.batches.means import Means
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
 from audit.fsck.copied import CopiedEvents
 from audit.fsck.logged import LoggedEvents
@@ -22,7 +23,6 @@ from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import add_extra
 from audit.fsck.stored import Row
-from audit.means import Means
 from ledger.store import tables as lt
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds, Page, ascending, known_among, unpacked

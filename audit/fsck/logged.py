@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from audit.batches.partitions import Spill, Spooled
 from audit.fsck.copied import BatchRows
-from audit.partitions import Spill, Spooled
 from ledger.usage.batch import Int64Array
 from ledger.usage.pages import EventIds, ascending
 

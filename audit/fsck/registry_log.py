@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.findings import Finding, FoundError
+from audit.folds.registry import RegistryFold
 from audit.fsck.bodies import BodyRows
 from audit.fsck.projections import REGISTRY_TABLES, Followed, rows_following
 from audit.fsck.registry import Registry, check_turns
@@ -17,7 +18,6 @@ from audit.fsck.rows import LogRows, compare, compare_all
 from audit.fsck.stored import Row, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
-from audit.registry_fold import RegistryFold
 from audit.store.snapshot_log import SnapshotLog
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import (

@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.findings import Finding, FoundError, at
+from audit.folds.pool import PoolFold
 from audit.fsck.report import CheckReport
 from audit.fsck.stored import stored_rows
-from audit.pool_fold import PoolFold
 from audit.reader import LogReader
 from audit.replay import check_round
 from ledger.errors import InvalidInputError, LedgerCorruptError

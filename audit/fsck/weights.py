@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from audit.batch_check import WeighedBatch
+from audit.batches.check import WeighedBatch
 from audit.fsck.numbered import NumberedRows
 from audit.fsck.registry import Registry
 from audit.fsck.report import LISTED_MAX, CheckReport

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from audit.declared import Declared
 from audit.findings import FoundError
+from audit.folds.declared import Declared
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold
 from ledger.log.leaves import C, Content, Leaf, T

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.ma  # loaded once here, not by every process, for `np.unique`
 import numpy.typing as npt
 
-from audit.batch_check import Weigh, WeighedBatch, weighed_batch
+from audit.batches.check import Weigh, WeighedBatch, weighed_batch
+from audit.batches.weighing import CollectiveNumbers
 from audit.findings import Finding, FoundError
-from audit.weighing import CollectiveNumbers
 from ledger.files.layout import MAX_FILE_BYTES
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent

@@ -6,9 +6,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from audit.batches.weighing import BatchSum, BatchTotals
 from audit.findings import Finding, FoundError
 from audit.store.stored_log import StoredLog
-from audit.weighing import BatchSum, BatchTotals
 from ledger.store.logs.log import PoolRef
 from ledger.store.logs.objects import open_bodies
 from ledger.store.postgres.database import Address, Database

@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any, Final
 
+from audit.batches.weighing import BatchTotals, Summed
 from audit.findings import Finding, FoundError
-from audit.weighing import BatchTotals, Summed
 from ledger.errors import StoreUnavailableError
 from ledger.store.postgres.calls import work_of_call
 from ledger.usage.entries import UsageContent
@@ -104,7 +104,7 @@ class Replaying:
 
 
 class Processes:
-    """Those of one replay: `audit.weighing.Weighing`. Leaves are dealt to them in turn.
+    """Those of one replay: `audit.batches.weighing.Weighing`. Leaves are dealt to them in turn.
 
     Args:
         start: starts them, for a replay that is large enough; none if they cannot be now.

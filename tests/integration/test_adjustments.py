@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from ledger.acts.controls import Controls
 from moiety import Collective, FailedPreconditionError, InvalidArgumentError, Method, Policy
 from moiety.v1.accounts_pb2 import Adjustment

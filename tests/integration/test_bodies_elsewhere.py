@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from audit.batches.means import Means
 from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, read_registry
-from audit.means import Means
 from ledger.errors import InvalidInputError, StoreUnavailableError
 from ledger.store import tables as t
 from ledger.store.logs.bodies import ELSEWHERE_BYTES, Bodies, BodySweptError, Objects, key_of

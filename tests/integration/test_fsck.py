@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from audit.batches.means import Means
 from audit.files.spills import SpillFolder
 from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, numbered, read_registry
-from audit.means import Means
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.logs.bodies import Bodies

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import payout.store.calculation
 import services.api.rounds.service
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from ledger.errors import LedgerCorruptError
 from ledger.log.note_keys import SigningKey
 from ledger.store.kept import Kept

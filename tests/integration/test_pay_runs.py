@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from demo.bank import Bank
 from ledger.store.pools.pools import pool_ref
 from moiety import (

@@ -13,9 +13,9 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
+from audit.batches.weighing import Weighing
 from audit.replay import Verdict, replay_round
 from audit.store.stored_log import StoredLog
-from audit.weighing import Weighing
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
 from ledger.store.logs.log import REGISTRY

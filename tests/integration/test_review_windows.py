@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witness_policy import all_of
 from ledger.store.logs.log import REGISTRY

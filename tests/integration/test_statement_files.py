@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from audit.statement_check import StatementReport, check_statement
-from audit.statement_file import StatementFile
+from audit.statements.check import StatementReport, check_statement
+from audit.statements.file import StatementFile
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store.pools.pools import pool_ref

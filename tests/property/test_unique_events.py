@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit import partitions
-from audit.unique_events import UniqueEvents
+from audit.batches import partitions
+from audit.batches.unique_events import UniqueEvents
 from tests.support.memory_spill import MemorySpill
 
 batches = st.lists(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from audit.batches.means import Means
 from audit.files.archives import open_files
 from audit.files.spills import SpillFolder
-from audit.means import Means
 from audit.progress import Progress
 from audit.report import Report
 from audit.verification import Asked, verify

@@ -10,9 +10,9 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
+from audit.batches.means import Means
 from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, check_strays, read_registry, registry_history
-from audit.means import Means
 from audit.progress import Progress
 from ledger.acts.entries import ProposalContent
 from ledger.acts.people import A, Actor

@@ -14,9 +14,9 @@ from hashlib import sha256
 from itertools import cycle
 from typing import Any, Final, TypeVar
 
+from audit.batches.weighing import BatchSum, BatchTotals, Summed
 from audit.progress import Progress
 from audit.replay import Verdict, replay_round
-from audit.weighing import BatchSum, BatchTotals, Summed
 from ledger.acts.act import POLICY, SCHEDULER, ActContent, SaltedContent
 from ledger.acts.entries import Decision, DecisionContent, PoolOpenedContent, ProposalContent
 from ledger.acts.people import Actor

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
-from audit.statement_check import Check, StatementReport, check_statement
-from audit.statement_file import StatementFile
+from audit.statements.check import Check, StatementReport, check_statement
+from audit.statements.file import StatementFile
 from ledger.acts.entries import KeyChangeContent
 from ledger.errors import FormatError, SignatureError
 from ledger.log.checkpoint import read_checkpoint, sign_checkpoint

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from audit.statement_file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statements.file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     ControlsContent,

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import rfc8785
 
-from audit.statement_check import check_statement
-from audit.statement_file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statements.check import check_statement
+from audit.statements.file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.log.merkle import inclusion_proof, root
 from payout.dossiers import statement_leaf
 from payout.entries import RoundContent

@@ -113,7 +113,7 @@ def lost_modules(page: Path, text: str) -> list[str]:
 
 
 def test_lost_modules_are_found() -> None:
-    text = "`store/log.py`, `ledger/store/logs/log.py`, `store/none.py` and `ledger/none.py`"
+    text = "`store/logs/log.py`, `ledger/store/logs/log.py`, `store/none.py` and `ledger/none.py`"
     assert lost_modules(ROOT / "ledger" / "README.md", text) == ["store/none.py", "ledger/none.py"]
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from audit.statement_check import check_statement
+from audit.statements.check import check_statement
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     BankAccountContent,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from audit.statement_acts import POOL_KINDS
-from audit.statement_file import EntryLine, LogPart, ProvedEntry, StatementFile
+from audit.statements.acts import POOL_KINDS
+from audit.statements.file import EntryLine, LogPart, ProvedEntry, StatementFile
 from ledger.acts.act import COLLECTIVES, ActContent
 from ledger.acts.entries import CollectiveContent
 from ledger.acts.people import People

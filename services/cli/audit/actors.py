@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audit.acts_fold import DoneAct
+    from audit.folds.acts import DoneAct
 
 
 def acts_document(acts: Sequence[DoneAct]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from audit.batches.means import Means
 from audit.findings import Finding
 from audit.fsck import (
     CheckReport,
@@ -21,7 +22,6 @@ from audit.fsck import (
     registry_history,
 )
 from audit.fsck.pages import broken_page, locate
-from audit.means import Means
 from audit.progress import Progress
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.store.logs.log import REGISTRY, PoolRef

@@ -14,7 +14,7 @@ from uuid import UUID
 from services.cli.base.exits import InputError
 
 if TYPE_CHECKING:
-    from audit.sample import SampledEvent
+    from audit.batches.sample import SampledEvent
 
 Place = tuple[int, int]
 """An event's leaf and its position in the batch."""

@@ -15,7 +15,7 @@ STATEMENT_BYTES: Final = 16 * 2**20
 """The longest statement file that is read."""
 
 if TYPE_CHECKING:
-    from audit.statement_check import StatementReport
+    from audit.statements.check import StatementReport
     from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
@@ -30,8 +30,8 @@ class Trust(Protocol):
 
 def verify_statement(output: Output, data: bytes, trust: Trust) -> bool:
     """Check a statement file and print what holds; True where all of it does."""
-    from audit.statement_check import VERDICT, check_statement
-    from audit.statement_file import checkpoint_in
+    from audit.statements.check import VERDICT, check_statement
+    from audit.statements.file import checkpoint_in
 
     report = check_statement(data, *trust.about(checkpoint_in(data)))
     output.show(
@@ -60,7 +60,7 @@ def refuse_options(**given: object) -> None:
 
 
 def _lines(report: StatementReport) -> Iterator[str]:
-    from audit.statement_check import TITLES, VERDICT
+    from audit.statements.check import TITLES, VERDICT
 
     for number, (check, title) in enumerate(TITLES.items(), 1):
         mark = "✗" if check is report.failed else "✓" if check in report.held else "·"

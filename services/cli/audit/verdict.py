@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from audit.batches.sample import Sample, SampledEvent
 from audit.consequence import Consequence
 from audit.findings import Finding
 from audit.report import Outcome, Report
-from audit.sample import Sample, SampledEvent
 from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines

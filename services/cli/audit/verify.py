@@ -30,10 +30,10 @@ from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
 
 if TYPE_CHECKING:
-    from audit.means import Means
+    from audit.batches.means import Means
+    from audit.batches.sample import Sample
     from audit.progress import Progress
     from audit.report import Report
-    from audit.sample import Sample
     from audit.verification import Older
     from ledger.files.layout import Files
     from ledger.log.key_changes import KeyChange
@@ -175,7 +175,7 @@ class Wanted:
 def is_statement(path: Path) -> bool:
     """Whether a file is meant to be a statement file; what cannot be read is not."""
     from audit.files.folders import open_regular
-    from audit.statement_file import is_statement_file
+    from audit.statements.file import is_statement_file
 
     try:
         with open_regular(path) as file:
@@ -237,9 +237,9 @@ def means_of_machine(
     The processes read bodies by what `reading` gives them, which knows a log by what is asked for here. To be entered
     before the first thread and the first connection to a database.
     """
-    from audit.batch_check import weigh_by
+    from audit.batches.check import weigh_by
+    from audit.batches.means import Means
     from audit.files.spills import SpillFolder
-    from audit.means import Means
     from services.process.memory import keep_freed_memory
     from services.process.unwinding import unwound
     from services.process.weighers import AHEAD, Weighers
@@ -266,7 +266,7 @@ def means_of_machine(
 
 
 def _sample(size: int, seed: str) -> Sample | None:
-    from audit.sample import Sample
+    from audit.batches.sample import Sample
 
     if bool(size) != bool(seed):
         raise InputError.of("sample", "goes with --seed, and --seed with it")

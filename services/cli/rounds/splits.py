@@ -91,7 +91,7 @@ def files(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write one file a member to.")],
 ) -> None:
     """Write each member's file for `moiety verify FILE --key VKEY`: the collective's line, and the member's of it."""
-    from audit.statement_file import MemberLine, StatementFile
+    from audit.statements.file import MemberLine, StatementFile
     from payout.splits import sum_paths
 
     whole = StatementFile.parse(session.client.get_statement_file(pool, number))

@@ -275,7 +275,7 @@ RAISED: Final[dict[str, Callable[[], object]]] = {
 
 
 @pytest.mark.parametrize("stumbles", RAISED.values(), ids=RAISED)
-@pytest.mark.parametrize("where", ["audit.pool_fold.PoolFold._take_in", "audit.verification_fold.History.see"])
+@pytest.mark.parametrize("where", ["audit.folds.pool.PoolFold._take_in", "audit.verification_fold.History.see"])
 def test_whatever_an_entry_makes_a_check_raise_is_a_finding_at_its_leaf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stumbles: Callable[[], object], where: str
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from audit.statement_file import canonical_json
+from audit.statements.file import canonical_json
 from ledger.errors import FormatError
 from ledger.log.checkpoint import read_checkpoint
 from ledger.log.notes import MAX_NOTE_BYTES

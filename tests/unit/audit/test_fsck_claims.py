@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from audit import partitions
+from audit.batches import partitions
 from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, ids_of
 from tests.support.memory_spill import MemorySpill
 

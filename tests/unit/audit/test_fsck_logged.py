@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from audit import partitions
+from audit.batches import partitions
 from audit.fsck.copied import BatchRows
 from audit.fsck.logged import LoggedEvents
 from tests.support.memory_spill import MemorySpill

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from audit import registry_history
 from audit.findings import FoundError
-from audit.registry_fold import RegistryFold
-from audit.registry_history import RegistryHistory, RegistryView
+from audit.folds import registry_history
+from audit.folds.registry import RegistryFold
+from audit.folds.registry_history import RegistryHistory, RegistryView
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent, KeyRevocationContent, PrincipalContent
 from ledger.log.leaves import EncodedLeaf

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
+from audit.batches.identities import Identities
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
-from audit.identities import Identities
 from audit.report import Report
 from audit.steps import Step
 from ledger.acts.entries import Decision

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.means import Means
-from audit.sample import Sample, SampledEvent
+from audit.batches.means import Means
+from audit.batches.sample import Sample, SampledEvent
 from tests.support.batches import event_id
 from tests.support.exports import bundle_of, report_of
 from tests.support.memory_spill import MemorySpill

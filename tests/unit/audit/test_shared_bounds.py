@@ -13,9 +13,9 @@ import pytest
 import rfc8785
 
 from audit import named as named_room
-from audit import registry_fold
-from audit.statement_check import Check, check_statement
-from audit.statement_file import ProvedEntry, StatementFile
+from audit.folds import registry as registry_fold
+from audit.statements.check import Check, check_statement
+from audit.statements.file import ProvedEntry, StatementFile
 from ledger.acts.entries import BankAccountContent, Decision, KeyChangeContent, PayRunContent, ProposalContent
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import Collective

@@ -8,8 +8,8 @@ from typing import Final
 
 import rfc8785
 
-from audit.statement_check import Check, check_statement
-from audit.statement_file import EntryLine, StatementFile, is_statement_file
+from audit.statements.check import Check, check_statement
+from audit.statements.file import EntryLine, StatementFile, is_statement_file
 from tests.support.exports import KEY
 from tests.support.statement_files import NODE, adjusted_in, adjusted_log, booked_log, checked_by_node, statement_file
 

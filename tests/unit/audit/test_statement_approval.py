@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS
-from audit.statement_check import Check, check_statement
-from audit.statement_file import LogPart, StatementFile
+from audit.statements.acts import POOL_KINDS, REGISTRY_KINDS
+from audit.statements.check import Check, check_statement
+from audit.statements.file import LogPart, StatementFile
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     ControlsContent,

@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 from iso4217 import Currency
 
-from audit.statement_check import TITLES, VERDICT, Check, check_statement
-from audit.statement_file import StatementFile, is_statement_file
+from audit.statements.check import TITLES, VERDICT, Check, check_statement
+from audit.statements.file import StatementFile, is_statement_file
 from ledger.errors import FormatError
 from ledger.log.note_keys import SigningKey, VerifierKey
 from payout.entries import RoundContent

@@ -8,7 +8,7 @@ from typing import Final
 
 import rfc8785
 
-from audit.statement_check import Check, check_statement
+from audit.statements.check import Check, check_statement
 from tests.support.exports import KEY
 from tests.support.statement_files import NODE, booked_in, booked_log, checked_by_node, statement_file
 

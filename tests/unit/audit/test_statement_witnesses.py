@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from audit.statement_check import Check, check_statement
-from audit.statement_file import StatementFile
+from audit.statements.check import Check, check_statement
+from audit.statements.file import StatementFile
 from ledger.acts.entries import KeyChangeContent
 from ledger.log.checkpoint import read_checkpoint, sign_checkpoint
 from ledger.log.key_changes import KeyChange, LastSigned, Reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit import partitions
-from audit.unique_events import Conflict, UniqueEvents
+from audit.batches import partitions
+from audit.batches.unique_events import Conflict, UniqueEvents
 from tests.support.memory_spill import MemorySpill
 
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.batches.means import Means
+from audit.batches.sample import Sample
 from audit.files.archives import open_files
 from audit.files.spills import SpillFolder
 from audit.files.static_log import StaticLog
-from audit.means import Means
 from audit.receipt import check_receipt
-from audit.sample import Sample
 from audit.steps import Step
 from audit.verification import Older
 from ledger.acts.entries import REGISTRY_CONTENTS

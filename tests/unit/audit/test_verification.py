@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from audit.batches.means import Means
 from audit.files.spills import SpillFolder
 from audit.findings import Finding, Where
-from audit.means import Means
 from audit.steps import Step
 from audit.verification import Older
 from ledger.acts.entries import Decision

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from audit.statement_check import check_statement
-from audit.statement_file import ProvedEntry, StatementFile
+from audit.statements.check import check_statement
+from audit.statements.file import ProvedEntry, StatementFile
 from ledger.acts.entries import ProposalContent, WitnessesContent
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash

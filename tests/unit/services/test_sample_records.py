@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from audit.sample import SampledEvent
+from audit.batches.sample import SampledEvent
 from ledger.usage.ids import IdScheme
 from moiety.ids import event_id_of, ordered_event_id_of, uuid7
 from services.cli.app import main

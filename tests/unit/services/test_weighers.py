@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from audit.batch_check import Weigh, WeighedBatch, weigh_by
+from audit.batches.check import Weigh, WeighedBatch, weigh_by
 from audit.findings import FoundError, at
 from ledger.usage.entries import ModeTotals, UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI

@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from audit.findings import UNSOUND, FoundError
-from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS
-from audit.statement_file import LogPart, StatementFile, canonical_json
-from audit.statement_line import (
+from audit.statements.acts import POOL_KINDS, REGISTRY_KINDS
+from audit.statements.file import LogPart, StatementFile, canonical_json
+from audit.statements.line import (
     check_adjustments,
     check_amount,
     check_approval,
@@ -25,7 +25,7 @@ from audit.statement_line import (
     check_terms,
     check_weight,
 )
-from audit.statement_reading import Entry, Reading, RefusedError, require
+from audit.statements.reading import Entry, Reading, RefusedError, require
 from ledger.acts.entries import KeyChangeContent, WitnessesContent
 from ledger.entries import Movement
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError

@@ -14,17 +14,17 @@ from hashlib import sha256
 from itertools import zip_longest
 from typing import Any, cast
 
-from audit.acts_fold import ActsFold, RegistryOfPool
-from audit.admitted import Admitted
 from audit.findings import UNSOUND, Finding, FoundError, at, noting, raise_finding
-from audit.income_fold import IncomeFold
-from audit.pool_payments import PoolPayments
+from audit.folds.acts import ActsFold, RegistryOfPool
+from audit.folds.admitted import Admitted
+from audit.folds.income import IncomeFold
+from audit.folds.pool_payments import PoolPayments
+from audit.folds.reviews import Reviews, review_said
+from audit.folds.scheduled import Scheduled
+from audit.folds.usage import UsageFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
-from audit.reviews import Reviews, review_said
-from audit.scheduled import Scheduled
 from audit.steps import Step
-from audit.usage_fold import UsageFold
 from ledger.acts.act import ActContent
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, Movement, PayingContent

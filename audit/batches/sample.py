@@ -13,7 +13,7 @@ from heapq import heappush, heappushpop
 from typing import Any, Final
 from uuid import UUID
 
-from audit.batch_check import WeighedBatch
+from audit.batches.check import WeighedBatch
 from ledger.log.leaves import Leaf
 from ledger.usage.batch import Batch
 from ledger.usage.ids import IdScheme

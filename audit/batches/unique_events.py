@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from audit.partitions import Partitions, Records, Spill, Spooled, hash_of, hashed
+from audit.batches.partitions import Partitions, Records, Spill, Spooled, hash_of, hashed
 from ledger.usage.batch import BoolArray, EventIds, Int64Array
 from ledger.usage.repeats import UInt64Array, repeated_places
 from ledger.work import Submit, at_once

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final
 
-from audit.acts_fold import RegistryOfPool
 from audit.findings import at
+from audit.folds.acts import RegistryOfPool
 from ledger.entries import BookingContent, PayingContent
 from ledger.journal import collective_account
 from ledger.log.leaves import Past

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from audit.registry_fold import RegistryFold
+from audit.folds.registry import RegistryFold
 from ledger.acts.entries import CollectiveContent, ControlsContent, PrincipalContent
 from ledger.log.leaves import Leaf
 from ledger.registry import Collective

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from audit.batch_check import Weigh, weigh_by
-from audit.partitions import Spill
-from audit.sample import Sample
+from audit.batches.check import Weigh, weigh_by
+from audit.batches.partitions import Spill
+from audit.batches.sample import Sample
 from ledger.work import Submit, at_once
 
 

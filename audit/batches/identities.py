@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from audit.partitions import Spill
-from audit.unique_events import UniqueEvents
+from audit.batches.partitions import Spill
+from audit.batches.unique_events import UniqueEvents
 from ledger.work import Submit, at_once
 
 _ID_BYTES: Final = 16

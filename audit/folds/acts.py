@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
 from audit.findings import At, at
-from audit.payments_fold import PaymentsFold
+from audit.folds.payments import PaymentsFold
 from audit.steps import Step
 from ledger.acts.act import LEDGER, POLICY, SCHEDULER, ActContent
 from ledger.acts.controls import ONE, Controls, Kind

@@ -6,9 +6,9 @@ from datetime import datetime
 from fractions import Fraction
 from math import ceil, floor
 
-from audit.statement_acts import judge_pool, read_registry
-from audit.statement_file import canonical_json
-from audit.statement_reading import Reading, of_kind, only, require
+from audit.statements.acts import judge_pool, read_registry
+from audit.statements.file import canonical_json
+from audit.statements.reading import Reading, of_kind, only, require
 from ledger.acts.act import POLICY, SCHEDULER
 from ledger.errors import FormatError
 from ledger.journal import collective_account, held_account

@@ -1,7 +1,7 @@
 """Who did what in the logs of a statement file, judged by the leaves of the registry that the file shows.
 
 Every act names the last leaf about operators that it was judged by, and so does each of these, back to the founding.
-So the leaves in between with their proofs are all that there is, and the rules of `audit.acts_fold` apply to a file as
+So the leaves in between with their proofs are all that there is, and the rules of `audit.folds.acts` apply to a file as
 they do to a whole log: no key is used that was revoked, and nobody counts as a second person who is none.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from audit.acts_fold import ActsFold
 from audit.findings import At, at
+from audit.folds.acts import ActsFold
 from audit.steps import Step
 from ledger.acts.act import OPERATORS
 from ledger.acts.controls import TWO

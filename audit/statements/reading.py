@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.statement_acts import ShownRegistry
-from audit.statement_file import StatementFile
+from audit.statements.acts import ShownRegistry
+from audit.statements.file import StatementFile
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.key_changes import KeyChange
 from ledger.log.leaves import Leaf

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from audit.batch_check import Weigh, WeighedBatch, accepted_batch, mask_of, positions_of, weigh_by
-from audit.declared import Declared
+from audit.batches.check import Weigh, WeighedBatch, accepted_batch, mask_of, positions_of, weigh_by
+from audit.batches.weighing import BatchTotals, CollectiveNumbers, Weighing, keyed, totals_of
 from audit.findings import Finding, FoundError, at, noting, raise_finding
+from audit.folds.declared import Declared
 from audit.reader import BodyReader, found_body
-from audit.weighing import BatchTotals, CollectiveNumbers, Weighing, keyed, totals_of
 from ledger.log.leaves import Leaf
 from ledger.usage.entries import ModeTotals, RetractionContent, UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI

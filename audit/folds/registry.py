@@ -12,9 +12,9 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
-from audit.acts_fold import ActsFold, DoneAct
 from audit.findings import UNSOUND, At, Finding, FoundError, at, raise_finding
-from audit.payments_fold import PaymentsFold
+from audit.folds.acts import ActsFold, DoneAct
+from audit.folds.payments import PaymentsFold
 from audit.reader import BodyReader, LogReader, checked_body
 from audit.steps import Step
 from ledger.acts.collectives import collective_of

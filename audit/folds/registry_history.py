@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from audit.findings import Finding, FoundError
-from audit.payments_fold import PaymentsFold
+from audit.folds.payments import PaymentsFold
+from audit.folds.registry import RegistryFold
 from audit.reader import LogReader
-from audit.registry_fold import RegistryFold
 from ledger.acts.entries import CollectiveContent, PoolOpenedContent
 from ledger.acts.people import PEOPLE_KINDS, People
 from ledger.log.leaves import Leaf

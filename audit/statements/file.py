@@ -2,7 +2,7 @@
 
 A file is one JSON document in RFC 8785 form. It has the line's dossier with its salt and path in the statement tree,
 and the entries of the pool's and of the registry's log that the line rests on, each with its path to a signed
-checkpoint. Nothing in a file is verified before `audit.statement_check` has done so.
+checkpoint. Nothing in a file is verified before `audit.statements.check` has done so.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from audit.batch_check import WeighedBatch, accepted_batch
+from audit.batches.check import WeighedBatch, accepted_batch
 from audit.reader import BodyReader, found_body
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import ModeTotals, UsageContent

@@ -1,0 +1,1 @@
+"""What holds after each leaf: logs folded into who may act, what is declared, and what each account has."""

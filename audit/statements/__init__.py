@@ -1,0 +1,1 @@
+"""One collective's statement file, checked by itself and the deployment's key."""
