@@ -146,7 +146,7 @@ class Paying:
         return Plan(salt=secrets.token_hex(SALT_BYTES), payments=payments, not_paid=not_paid)
 
     def file(self, connection: sa.Connection, name: str) -> PaymentFile:
-        """Returns the file of a run; the same at any time.
+        """Returns the file of a run, from the account as it was when the run was decided; the same at any time.
 
         Raises:
             NotFoundError: there is no such run.
@@ -156,7 +156,7 @@ class Paying:
         if run.waiting:
             detail = f"waits for {', '.join(run.waiting)}, which answer within seconds"
             raise StateError(f"payRuns/{name}", "NOT_READY", detail)
-        account = bank_accounts.get_bank_account(connection, run.content.bank_account)
+        account = bank_accounts.get_bank_account(connection, run.content.bank_account, before=run.leaf.index)
         amounts = {identity: sum(part.amount_minor for part in parts) for identity, parts in run.paid_by().items()}
         if not amounts:
             raise StateError(f"payRuns/{name}", "NOTHING_LEFT", "has nothing to pay: all of it was paid otherwise")

@@ -101,22 +101,26 @@ def find_bank_account(connection: sa.Connection, name: str) -> BankAccount | Non
     return None
 
 
-def get_bank_account(connection: sa.Connection, name: str) -> BankAccount:
-    """Returns the account as its latest leaf has it.
+def get_bank_account(connection: sa.Connection, name: str, *, before: int | None = None) -> BankAccount:
+    """Returns the account as its latest leaf has it; or as it was before a leaf of the registry's log.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = find_bank_account(connection, name)
-    if found is None:
-        raise NotFoundError(f"bankAccounts/{name}")
-    return found
+    for found in list_bank_accounts(connection, only=name, before=before):
+        return found
+    raise NotFoundError(f"bankAccounts/{name}")
 
 
 def list_bank_accounts(
-    connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
+    connection: sa.Connection,
+    *,
+    after: str = "",
+    limit: int | None = None,
+    only: str | None = None,
+    before: int | None = None,
 ) -> list[BankAccount]:
-    """Returns accounts by name."""
+    """Returns accounts by name, as they are or as they were before a leaf of the registry's log."""
     name = t.bank_account.c.name.collate("C")
     on = (lt.leaf.c.pool_id == REGISTRY.pool_id) & (lt.leaf.c.leaf_index == t.bank_account.c.leaf_index)
     query = (
@@ -129,6 +133,8 @@ def list_bank_accounts(
     )
     if only is not None:
         query = query.where(t.bank_account.c.name == only)
+    if before is not None:
+        query = query.where(t.bank_account.c.leaf_index < before)
     return [_account(row) for row in connection.execute(query)]
 
 

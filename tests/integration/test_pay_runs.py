@@ -63,6 +63,17 @@ def test_a_run_is_paid_and_the_books_equal_the_bank(scene: Scene) -> None:
     assert (balances["paid/irish"], balances["paid/breton"], balances["paying/irish"]) == (600, 400, 0)
 
 
+def test_a_file_stays_as_it_was_when_the_account_is_renamed_or_replaced(scene: Scene) -> None:
+    """A bank would take another file with the same ids for the same payments, from another account."""
+    operator = scene.operator
+    operator.create_pay_run("jan", "main", DAY)
+    before = operator.create_pay_run_file("jan")
+    for name, iban in (("Renamed", OURS), ("Renamed", "BE68539007547034")):
+        asked = BankAccount(display_name=name, details=account(iban), pools=[f"pools/{POOL}"], opening_minor=1000)
+        operator.set_bank_account("main", asked)
+        assert operator.create_pay_run_file("jan") == before
+
+
 def paid_run(scene: Scene) -> Bank:
     """A bank after a run that it paid, and a statement of it."""
     bank = Bank(OURS, "EUR", balance=1000)

@@ -166,7 +166,8 @@ class Acts:
 
         Raises:
             StateError: it was decided otherwise or has lapsed, or the actor may not decide it.
-            LostRaceError: what it is based on has changed since: the proposal is stale.
+            LostRaceError: what it is based on has changed, or what it asks for was done since: the proposal is stale.
+            IdentityReusedError, AlreadyExistsError: something else was done since under the same id.
         """
         require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
         people, now = begin(connection, pool)
@@ -192,7 +193,8 @@ class Acts:
         self, connection: sa.Connection, pool: PoolRef, proposal: Proposal, act: ActContent, now: datetime
     ) -> Any:
         effect = self._effects[act.type]
-        if dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
+        is_overtaken = effect.standing(connection, pool, act) is not None  # done since, by another proposal or by one
+        if is_overtaken or dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
             raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} is based on")
         return effect.carry_out(connection, pool, act, now)
 
