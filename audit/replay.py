@@ -30,7 +30,7 @@ from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs
 from payout.dossiers import SALT_BYTES
 from payout.entries import RoundContent
 from payout.periods import PeriodUsage, Taken, closing_round, next_period, period_end
-from payout.policy import Policy, policy_in_force
+from payout.policy import Policy
 from payout.rounds import Distribution, Line
 from payout.statement import (
     STATEMENT_COLUMNS,
@@ -116,29 +116,29 @@ def _stretches(content: RoundContent) -> list[tuple[int, int]]:
 def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
     """Compare the round's entry and statement with a new calculation from what was folded."""
     content: RoundContent = leaf.content
-    policy_leaf, version, policy = policy_in_force(state.policies, content.start)
+    policy_leaf, version, policy = state.terms.in_force(content.start)
     usage = state.usage.totals(end_of_period(leaf))
     weighed = {name for total in usage.values() for name in total.attributed}
-    carried = state.carried.attributed_nano.keys() | state.carried.commons_nano.keys()
-    collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys() | carried)
-    taken = Taken.by(state.posted())
+    carried = state.rounds.carried.attributed_nano.keys() | state.rounds.carried.commons_nano.keys()
+    collectives = check_registry(log, state, leaf, weighed | state.rounds.deficits.by_collective.keys() | carried)
+    taken = Taken.by(state.rounds.posted())
     inputs = RoundInputs(
-        number=len(state.rounds) + 1,
-        previous=state.posted_number,
-        start=state.posted_end,
+        number=state.rounds.next_number,
+        previous=state.rounds.posted_number,
+        start=state.rounds.posted_end,
         end=content.end,
         root=state.frontier.root(),
         policy_leaf=policy_leaf,
         policy_version=version,
         policy=policy,
-        pot_minor=pot_of(state.balances),
+        pot_minor=pot_of(state.accounts.balances),
         usage=usage,
-        confidence_ppm=state.confidence_ppm,
+        confidence_ppm=state.terms.confidence_ppm,
         registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
-        deficits=state.deficits,
-        carried=state.carried,
+        deficits=state.rounds.deficits,
+        carried=state.rounds.carried,
         asked=Asked(content.request_id, content.fire_times, check_salt(log, leaf)),
-        usage_from=taken.since if taken.since < state.posted_end else None,
+        usage_from=taken.since if taken.since < state.rounds.posted_end else None,
     )
     calculation = _calculated(state, inputs, leaf)
     _check_content(log, state, leaf.index, content, calculation)
@@ -146,8 +146,8 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     if content.statement_sha256 != calculation.content.statement_sha256:
         # It was noted, and what comes after follows from what was logged, as far as that can be read.
         with state.noting():
-            lines = state.statement_lines(leaf.index, content)
-    state.know_statement(content, lines)
+            lines = state.rounds.statement_lines(leaf.index, content)
+    state.rounds.parsed.keep(content.statement_sha256, lines)
     return calculation.distribution, policy
 
 
@@ -161,7 +161,7 @@ def end_of_period(leaf: Leaf[Any]) -> int | None:
 
 def _calculated(state: PoolFold, inputs: RoundInputs, leaf: Leaf[Any]) -> Calculation:
     """Returns the round again; one of a period closes the next one that may."""
-    posted = state.posted()
+    posted = state.rounds.posted()
     last = Period.parse(posted.period) if posted and posted.period else None
     period = next_period(inputs.policy, last)
     if period is None:
@@ -198,7 +198,7 @@ def check_registry(
         collectives = parse_registry(snapshot)
     except LedgerCorruptError as error:
         raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
-    absent = (needed | collectives_of(state.balances)) - {collective.name for collective in collectives}
+    absent = (needed | collectives_of(state.accounts.balances)) - {collective.name for collective in collectives}
     at(leaf.index).same("collectives not in the registry", sorted(absent), [])
     return collectives
 

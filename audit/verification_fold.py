@@ -47,7 +47,7 @@ from payout.calculation import pot_of
 from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
-from payout.policy import Policy, policy_in_force
+from payout.policy import Policy
 from payout.splits import SplitContent
 from payout.statement import carried_of
 
@@ -200,8 +200,8 @@ class _LeafPass:
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
         tell_acts(self.report, [*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
-        if self.fold.by_clock_alone:
-            self.report.warnings.append(f"reviews ended by the operator's clock: {self.fold.by_clock_alone}")
+        if self.fold.rounds.by_clock_alone:
+            self.report.warnings.append(f"reviews ended by the operator's clock: {self.fold.rounds.by_clock_alone}")
         self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
         self.report.take(Step.ROUNDS, Step.DECISIONS, Step.POSTINGS)
         self._check_events()
@@ -323,7 +323,7 @@ class _LeafPass:
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
         # If it could be, it was checked at its end, before this leaf.
         if (summary := self.report.rounds.get(content.number)) is not None:
-            version, policy = policy_in_force(self.fold.policies, content.start)[1:]
+            version, policy = self.fold.terms.in_force(content.start)[1:]
             changes = self.history.at_round(policy, version)
             summary.changes, summary.change_count = changes.listed, changes.count
         interval = f"[{content.start}, {content.end})"
@@ -344,7 +344,7 @@ class _LeafPass:
             summary.objections.append(content.collective)
 
     def _decide(self, leaf: Leaf[Any], content: DecisionContent) -> None:
-        number = self.fold.round_at.get(content.subject)
+        number = self.fold.rounds.at_leaf.get(content.subject)
         if number is None or number not in self.report.rounds:
             return
         self._require_latest(leaf.index, number)
@@ -386,12 +386,12 @@ class _LeafPass:
         self.fold.usage.cut()
 
     def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
-        at(leaf_index).same("number", content.number, len(self.fold.rounds) + 1)
+        at(leaf_index).same("number", content.number, self.fold.rounds.next_number)
         if self.latest is None:
             return
         number = self.latest.number
-        decision = self.fold.decisions.get(number, "")
-        closed = decision == Decision.REJECTED or self.fold.posted_number == number
+        decision = self.fold.rounds.decisions.get(number, "")
+        closed = decision == Decision.REJECTED or self.fold.rounds.posted_number == number
         at(leaf_index).holds(closed, "end", content.end, f"a place after round {number} was posted or rejected")
 
     def _check_bodies(self, leaf_index: int, content: RoundContent) -> None:
@@ -407,17 +407,19 @@ class _LeafPass:
     def _recompute(self, leaf: Leaf[Any]) -> None:
         check_round(self.log, self.fold, leaf)
         self.report.count(Step.ROUNDS, "rounds")
-        self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, leaf.content)))
+        self.report.count(
+            Step.ROUNDS, "statement lines", len(self.fold.rounds.statement_lines(leaf.index, leaf.content))
+        )
 
     def _check_place(self, leaf: Leaf[Any]) -> None:
         """Check what can be checked of a round whose usage is not here."""
         content: RoundContent = leaf.content
-        policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
+        policy_leaf, version, policy = self.fold.terms.in_force(content.start)
         end = end_of_period(leaf)
-        pot = pot_of(self.fold.balances) if end is None else self.fold.books().pot(end)
+        pot = pot_of(self.fold.accounts.balances) if end is None else self.fold.books().pot(end)
         for figure, replayed in (
-            ("start", self.fold.posted_end),
-            ("previous", self.fold.posted_number),
+            ("start", self.fold.rounds.posted_end),
+            ("previous", self.fold.rounds.posted_number),
             ("root", self.fold.frontier.root().hex()),
             ("policy_leaf", policy_leaf),
             ("policy_version", version),
@@ -431,10 +433,10 @@ class _LeafPass:
     def _check_dossiers(self, leaf: Leaf[Any], policy: Policy) -> None:
         """Check that the tree of dossiers is that of the round's statement, weights and registry."""
         leaf_index, content = leaf.index, leaf.content
-        lines = self.fold.statement_lines(leaf_index, content)
+        lines = self.fold.rounds.statement_lines(leaf_index, content)
         collectives = check_registry(self.log, self.fold, leaf)
         weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
-        figures = Figures.of(content, policy, self.fold.confidence_ppm)
+        figures = Figures.of(content, policy, self.fold.terms.confidence_ppm)
         try:
             dossiers = list(render_dossiers(figures, lines, collectives, weights))
         except (LedgerCorruptError, ValueError, KeyError) as error:
@@ -445,7 +447,7 @@ class _LeafPass:
 
     def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
         here = at(leaf_index, step=Step.CONSERVATION)
-        lines = self.fold.statement_lines(leaf_index, content)
+        lines = self.fold.rounds.statement_lines(leaf_index, content)
         parts = {
             "attributed_minor": sum(line.attributed_minor for line in lines),
             "commons_minor": sum(line.commons_minor for line in lines),
@@ -454,7 +456,7 @@ class _LeafPass:
             with self.fold.noting():
                 here.same(figure, getattr(content, figure), total)
         carried = carried_of(lines, content.kept_after_nano)
-        covered = self.fold.balances.get(ROUNDING, 0)
+        covered = self.fold.accounts.balances.get(ROUNDING, 0)
         with self.fold.noting():
             here.same("rounding_minor", content.rounding_minor, carried.whole_minor() - covered)
         kept_over = content.commons_kept_minor + content.carried_minor + content.rounding_minor
@@ -480,18 +482,18 @@ class _LeafPass:
         self.report.take(Step.EVENTS)
 
     def _check_books(self) -> None:
-        for finding in book_findings(self.log, self.fold.balances):
+        for finding in book_findings(self.log, self.fold.accounts.balances):
             self._note(finding)
         self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
-        self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
-        for account, amount in self.fold.balances.items():
+        self.report.count(Step.BALANCES, "balances", len(self.fold.accounts.balances))
+        for account, amount in self.fold.accounts.balances.items():
             kind = account.partition("/")[0]
             self.report.balances[kind] = self.report.balances.get(kind, 0) + amount
-        total = sum(self.fold.balances.values())
+        total = sum(self.fold.accounts.balances.values())
         with self.report.noting():
             at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
-        self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.balances))
-        unknown = sorted(collectives_of(self.fold.balances) - self.registry.collectives.keys())
+        self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.accounts.balances))
+        unknown = sorted(collectives_of(self.fold.accounts.balances) - self.registry.collectives.keys())
         with self.report.noting():
             at(-1, step=Step.BALANCES).same("collectives not in the registry", unknown, [])
         self.report.take(Step.BALANCES, Step.CONSERVATION)

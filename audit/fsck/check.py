@@ -213,7 +213,7 @@ class _PoolCheck:
             leaf,
             self._registry.platform_ids,
             self._transfers,
-            {account: self._fold.balances[account] for account in sorted(touched)},
+            {account: self._fold.accounts.balances[account] for account in sorted(touched)},
         )
         compare_all(self.report, POOL_TABLES, stored, rows_following(followed), self._find)
         self._follow_batches()
