@@ -16,9 +16,9 @@ from audit.folds.pool import PoolFold
 from audit.folds.registry import RegistryFold
 from audit.folds.usage import UsageFold
 from audit.reader import checked_body
-from audit.report import Report, in_step
 from audit.signatures import Trust, checked_signatures, signers_of
 from audit.steps import Step
+from audit.verification.report import Report, in_step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.files.layout import MAX_FILE_BYTES, bounded
 from ledger.journal import Transfer

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
-from audit.report import warnings_of
+from audit.verification.report import warnings_of
 from ledger.acts.controls import Controls
 from ledger.store.registry.people import read_people
 from moiety import (

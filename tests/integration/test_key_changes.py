@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import audit.folds.registry
-import audit.named
+import audit.verification.named
 import services.signing.key_changes
 from ledger.acts.entries import WitnessesContent
 from ledger.errors import InvalidInputError, StateError
@@ -162,7 +162,7 @@ def test_a_key_is_changed_twice_and_none_comes_back(scene: Scene, folder: Checkp
 def test_a_change_that_verifiers_would_not_read_is_not_logged(
     scene: Scene, folder: CheckpointFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (services.signing.key_changes, audit.folds.registry, audit.named):
+    for room in (services.signing.key_changes, audit.folds.registry, audit.verification.named):
         monkeypatch.setattr(room, "MAX_CHANGES", 1)
     signer_of(scene, folder, OLD).run_once()
     made = changed(scene, folder, OLD, NEW)
@@ -170,7 +170,7 @@ def test_a_change_that_verifiers_would_not_read_is_not_logged(
     with pytest.raises(StateError, match="at most 1 changes") as caught:
         changed(scene, folder, NEW, NEXT)
     assert caught.value.kind == "TOO_MANY_KEY_CHANGES"
-    for room in (services.signing.key_changes, audit.folds.registry, audit.named):
+    for room in (services.signing.key_changes, audit.folds.registry, audit.verification.named):
         monkeypatch.setattr(room, "MAX_CHANGES", 1_000)
         monkeypatch.setattr(room, "MAX_LISTED_BYTES", 2 * len(made.change.listed()) - 1)
     with pytest.raises(StateError, match="bytes of their lists of logs"):

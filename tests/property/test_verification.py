@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from audit.report import Report
+from audit.verification.report import Report
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
 from tests.support.entries import contents

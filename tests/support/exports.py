@@ -11,8 +11,8 @@ from audit.batches.means import Means
 from audit.files.archives import open_files
 from audit.files.spills import SpillFolder
 from audit.progress import Progress
-from audit.report import Report
-from audit.verification import Asked, verify
+from audit.verification.bundle import Asked, verify
+from audit.verification.report import Report
 from ledger.files.layout import Files
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint

@@ -14,7 +14,7 @@ import typer
 from services.cli.base.exits import DoesNotHoldError, InputError
 
 if TYPE_CHECKING:
-    from audit.verification import Older
+    from audit.verification.bundle import Older
     from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
@@ -172,7 +172,7 @@ def read_kept(path: Path) -> Older:
         InputError: there is no checkpoint.
     """
     from audit.files.archives import is_archive, open_files
-    from audit.verification import Older
+    from audit.verification.bundle import Older
     from ledger.errors import FormatError, NotFoundError
     from ledger.files.layout import CHECKPOINT, REGISTRY_FOLDER
     from ledger.log.notes import MAX_NOTE_BYTES

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.batches.sample import Sample, SampledEvent
-from audit.consequence import Consequence
 from audit.findings import Finding
-from audit.report import Outcome, Report
 from audit.steps import TITLES, Step
+from audit.verification.consequence import Consequence
+from audit.verification.report import Outcome, Report
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
 from services.cli.audit.page import page, percents

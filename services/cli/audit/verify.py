@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from audit.batches.means import Means
     from audit.batches.sample import Sample
     from audit.progress import Progress
-    from audit.report import Report
-    from audit.verification import Older
+    from audit.verification.bundle import Older
+    from audit.verification.report import Report
     from ledger.files.layout import Files
     from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
@@ -187,9 +187,9 @@ def is_statement(path: Path) -> bool:
 def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) -> bool:
     from audit.files.archives import open_files
     from audit.findings import file_finding
-    from audit.report import Report
     from audit.steps import Step
-    from audit.verification import Asked, verify
+    from audit.verification.bundle import Asked, verify
+    from audit.verification.report import Report
     from ledger.errors import FormatError
     from services.cli.audit.verdict import show
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from audit.findings import Finding, Where
-from audit.report import LISTED_MAX, Outcome, Report
 from audit.steps import Step
+from audit.verification.report import LISTED_MAX, Outcome, Report
 from ledger.files.layout import JOURNAL
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witness_policy import all_of

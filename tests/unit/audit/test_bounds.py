@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from audit import named as named_room
 from audit.files.static_log import MAX_SURPLUS
-from audit.report import balance_findings
 from audit.steps import Step
+from audit.verification import named as named_room
+from audit.verification.books import balance_findings
 from ledger.acts.entries import CollectiveContent, DecisionContent, KeyChangeContent, WitnessesContent
 from ledger.errors import NotFoundError
 from ledger.files.layout import BALANCES, BALANCES_HEADER, JOURNAL, MAX_FILE_BYTES, bounded
@@ -275,7 +275,7 @@ RAISED: Final[dict[str, Callable[[], object]]] = {
 
 
 @pytest.mark.parametrize("stumbles", RAISED.values(), ids=RAISED)
-@pytest.mark.parametrize("where", ["audit.folds.pool.PoolFold._take_in", "audit.verification_fold.History.see"])
+@pytest.mark.parametrize("where", ["audit.folds.pool.PoolFold._take_in", "audit.verification.leaves.History.see"])
 def test_whatever_an_entry_makes_a_check_raise_is_a_finding_at_its_leaf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stumbles: Callable[[], object], where: str
 ) -> None:
@@ -292,6 +292,6 @@ def test_memory_that_runs_out_is_no_finding(tmp_path: Path, monkeypatch: pytest.
         raise MemoryError
 
     bundle = bundle_of(HISTORY, tmp_path / "bundle.tar")
-    monkeypatch.setattr("audit.verification_fold.History.see", full)
+    monkeypatch.setattr("audit.verification.leaves.History.see", full)
     with pytest.raises(MemoryError):
         report_of(bundle)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from audit.report import Report
 from audit.steps import Step
-from audit.verification import Older
+from audit.verification.bundle import Older
+from audit.verification.report import Report
 from ledger.acts.entries import KeyChangeContent, WitnessesContent
 from ledger.errors import FormatError, SignatureError
 from ledger.log.key_changes import KeyChange, LastSigned, LogKeys, Reason

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from audit.report import Outcome, Report
 from audit.steps import Step
-from audit.verification import Older
+from audit.verification.bundle import Older
+from audit.verification.report import Outcome, Report
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     BankAccountContent,

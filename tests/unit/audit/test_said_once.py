@@ -11,8 +11,8 @@ import pytest
 from audit.batches.identities import Identities
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
-from audit.report import Report
 from audit.steps import Step
+from audit.verification.report import Report
 from ledger.acts.entries import Decision
 from ledger.income import ReportContent, payment_reference
 from ledger.registry import Collective

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 import rfc8785
 
-from audit import named as named_room
 from audit.folds import registry as registry_fold
 from audit.statements.check import Check, check_statement
 from audit.statements.file import ProvedEntry, StatementFile
+from audit.verification import named as named_room
 from ledger.acts.entries import BankAccountContent, Decision, KeyChangeContent, PayRunContent, ProposalContent
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import Collective

@@ -22,7 +22,7 @@ from audit.files.spills import SpillFolder
 from audit.files.static_log import StaticLog
 from audit.receipt import check_receipt
 from audit.steps import Step
-from audit.verification import Older
+from audit.verification.bundle import Older
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey

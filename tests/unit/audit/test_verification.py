@@ -17,7 +17,7 @@ from audit.batches.means import Means
 from audit.files.spills import SpillFolder
 from audit.findings import Finding, Where
 from audit.steps import Step
-from audit.verification import Older
+from audit.verification.bundle import Older
 from ledger.acts.entries import Decision
 from ledger.errors import NotFoundError
 from ledger.files.layout import BALANCES, CHECKPOINT, JOURNAL, MAX_FILE_BYTES, body_path, digest_at

@@ -10,8 +10,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from audit.findings import Finding
-from audit.report import Report
 from audit.steps import Step
+from audit.verification.report import Report
 from ledger.acts.entries import Decision, WitnessesContent
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from audit.receipt import check_receipt
-from audit.report import Report
 from audit.steps import Step
+from audit.verification.report import Report
 from ledger.log.merkle import inclusion_proof
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note

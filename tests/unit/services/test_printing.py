@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from audit.findings import Finding, Where
-from audit.report import Report
 from audit.steps import Step
+from audit.verification.report import Report
 from ledger.errors import FormatError
 from services.cli.audit.verdict import show
 from services.cli.base.exits import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,16 +9,16 @@ from enum import StrEnum
 from typing import Any, Final
 
 from audit.batches.unique_events import Conflict
-from audit.consequence import Consequence, Consequences
 from audit.findings import Finding, FoundError, Where, noting
 from audit.folds.acts import DoneAct
 from audit.folds.history import Change
 from audit.signatures import Signer
 from audit.steps import LOOKED_AT, Step
+from audit.verification.consequence import Consequence, Consequences
 from ledger.acts.entries import DecisionContent
 from ledger.acts.people import People
 from ledger.entries import Movement
-from ledger.files.layout import BALANCES, JOURNAL, balance_lines, body_path, lines_of
+from ledger.files.layout import JOURNAL, body_path
 from ledger.income import ReportContent
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
@@ -189,6 +188,13 @@ class Report:
         if consequences is not None:
             self.consequences = {finding: consequences.of(finding) for finding in self.findings}
 
+    def tell_acts(self, done: list[DoneAct], people: People) -> None:
+        """Note what was done, and what should be known of those who did it."""
+        self.acts = done
+        self.count(Step.DECISIONS, "acts", len(done))
+        self.count(Step.DECISIONS, "acts of one person", sum(act.alone for act in done))
+        self.warnings += warnings_of(people)
+
     def take(self, *steps: Step) -> None:
         """Note that steps were completed: each succeeded, unless it has a finding."""
         for step in steps:
@@ -207,6 +213,11 @@ class Report:
         """Count what a step has checked."""
         counts = self.counts.setdefault(step, {})
         counts[what] = counts.get(what, 0) + by
+
+    def count_body(self, size: int) -> None:
+        """Count a body that was read."""
+        self.count(Step.BODIES, "bodies")
+        self.count(Step.BODIES, "bytes", size)
 
 
 def warnings_of(people: People) -> list[str]:
@@ -278,22 +289,6 @@ def conflict_finding(conflict: Conflict) -> Finding:
         expected = f"a duplicate of event {position} in leaf {leaf_index}"
     figure = f"event {conflict.position}, {conflict.event_id.hex()}"
     return Finding(Where(conflict.leaf_index), figure, claimed, expected, Step.EVENTS)
-
-
-def balance_findings(claimed: Iterator[bytes], balances: Mapping[str, int]) -> Iterator[Finding]:
-    """Yields a finding for each line of the balances that does not follow, and for the first that is too many.
-
-    `claimed` is the file in pieces. It is nobody's signed word, and may be of any length.
-
-    Raises:
-        FormatError: a line is not one of such a file.
-    """
-    theirs = lines_of(claimed, BALANCES)
-    for line, ours in enumerate((*balance_lines(balances), None), 1):
-        found = next(theirs, None)
-        if found != ours:
-            where = Where(file=BALANCES, line=line)
-            yield Finding(where, "balance", found or "nothing", ours or "nothing", Step.BALANCES)
 
 
 def _place_of(finding: Finding) -> tuple[int, int]:

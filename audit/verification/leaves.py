@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -13,43 +13,27 @@ from audit.batches.means import Means
 from audit.batches.unique_events import UniqueEvents
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
-from audit.findings import UNSOUND, Finding, FoundError, at, file_finding
-from audit.folds.acts import DoneAct
+from audit.findings import UNSOUND, Finding, FoundError, at
 from audit.folds.history import History
 from audit.folds.pool import PoolFold
 from audit.folds.registry import RegistryFold
 from audit.folds.usage import UsageFold
 from audit.progress import Progress
 from audit.reader import checked_body
-from audit.replay import check_registry, check_round, check_salt, end_of_period
-from audit.report import (
-    LISTED_MAX,
-    Report,
-    RoundSummary,
-    balance_findings,
-    conflict_finding,
-    in_body,
-    in_step,
-    warnings_of,
-)
 from audit.steps import Step
-from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
-from ledger.acts.people import People
-from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
-from ledger.files.layout import BALANCES
-from ledger.journal import ROUNDING, collectives_of
+from audit.verification.books import book_findings
+from audit.verification.registry import require_origin
+from audit.verification.report import LISTED_MAX, Report, conflict_finding, in_step
+from audit.verification.rounds import RoundsCheck
+from ledger.acts.entries import Decision, DecisionContent
+from ledger.errors import LedgerCorruptError
+from ledger.journal import collectives_of
 from ledger.log.leaves import Content, EncodedLeaf, Leaf
-from ledger.log.merkle import root
-from ledger.log.origins import REGISTRY_LOG
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
-from payout.calculation import pot_of
-from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
-from payout.policy import Policy
 from payout.splits import SplitContent
-from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
 
@@ -94,57 +78,6 @@ def check_leaves(
     yield from _LeafPass(scene, rounds, chosen, means, report).run()
 
 
-def check_registry_leaves(deployment: str, registry: StaticLog, report: Report) -> None:
-    """Fold the registry's log where there is no pool's, and check that nothing moves in it.
-
-    Raises:
-        FoundError: a check fails.
-        FormatError: a file is malformed.
-    """
-
-    def see(leaf: Leaf[Any]) -> None:
-        report.count(Step.FORMS, "registry entries")
-        require_origin(leaf, deployment, report)
-        report.logs["registry"].see(leaf.time)
-        for digest in leaf.content.bodies().values():
-            report.count(Step.BODIES, "bodies")
-            report.count(Step.BODIES, "bytes", len(registry.body(bytes.fromhex(digest))))
-
-    fold = RegistryFold(registry, see, report.note, report.note)
-    fold.finish()
-    for finding in book_findings(registry, {}):
-        report.note(finding)
-    tell_acts(report, fold.acts.done, fold.people)
-    report.take(Step.FORMS, Step.BODIES, Step.DECISIONS)
-
-
-def book_findings(log: StaticLog, balances: Mapping[str, int]) -> Iterator[Finding]:
-    """Yields what is wrong with the rest of the journal, once every leaf has taken its lines, and with the balances."""
-    try:
-        log.journal.finish()
-    except FormatError as error:
-        yield file_finding(error, Step.BALANCES)
-    try:
-        yield from balance_findings(log.files.chunks(BALANCES), balances)
-    except (FormatError, NotFoundError) as error:
-        yield file_finding(error, Step.BALANCES)
-
-
-def require_origin(leaf: Leaf[Any], deployment: str, report: Report) -> None:
-    """Check that the registry was founded as that of the deployment whose key signs it."""
-    if isinstance(leaf.content, DeploymentContent):
-        with report.noting():
-            at(leaf.index, step=Step.FORMS, log=REGISTRY_LOG).same("origin", leaf.content.origin, deployment)
-
-
-def tell_acts(report: Report, done: list[DoneAct], people: People) -> None:
-    """Note what was done, and what should be known of those who did it."""
-    report.acts = done
-    report.count(Step.DECISIONS, "acts", len(done))
-    report.count(Step.DECISIONS, "acts of one person", sum(act.alone for act in done))
-    report.warnings += warnings_of(people)
-
-
 @dataclass(slots=True)
 class _LeafPass:
     scene: Scene
@@ -157,11 +90,10 @@ class _LeafPass:
     fold: PoolFold = field(init=False)
     unique: UniqueEvents = field(init=False)
     identities: Identities = field(init=False)
+    ended: RoundsCheck = field(init=False)
     history: History = field(init=False)
     _body_bytes: dict[str, int] = field(default_factory=dict)
     """How long the bodies are that the registry names: most collectives have the same one."""
-    latest: RoundContent | None = None
-    """The round that was calculated last."""
 
     def __post_init__(self) -> None:
         self.log = self.scene.log
@@ -173,6 +105,7 @@ class _LeafPass:
             refuse=self._note,
             note=self._note,
         )
+        self.ended = RoundsCheck(self.log, self.fold, self.report, self._note)
         self.history = History(self.registry)
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
         self.identities = Identities(self.means.new_spill, self.means.salt, self.means.submit)
@@ -199,7 +132,7 @@ class _LeafPass:
             self._go_on(size, self.registry.finish)
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
-        tell_acts(self.report, [*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
+        self.report.tell_acts([*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
         if self.fold.rounds.by_clock_alone:
             self.report.warnings.append(f"reviews ended by the operator's clock: {self.fold.rounds.by_clock_alone}")
         self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
@@ -258,7 +191,7 @@ class _LeafPass:
         for digest in leaf.content.bodies().values():
             if digest not in self._body_bytes:
                 self._body_bytes[digest] = len(self.scene.registry.body(bytes.fromhex(digest)))
-            self._count_body(self._body_bytes[digest])
+            self.report.count_body(self._body_bytes[digest])
 
     # What each leaf asks for beyond the fold.
 
@@ -266,7 +199,7 @@ class _LeafPass:
         content: UsageContent = leaf.content
         if self.means.sample is not None:
             self.means.sample.see(leaf, weighed)
-        self._count_body(content.body_bytes)
+        self.report.count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
         self.report.count(Step.BATCHES, "events", len(weighed))
         self.report.count(Step.WEIGHTS, "shares", weighed.share_count)
@@ -313,12 +246,8 @@ class _LeafPass:
             raise at(leaf_index).error("body", error, "a canonical membership") from None
         at(leaf_index).same("sources", content.sources, len(membership))
         at(leaf_index).same("collectives", content.collectives, len(set(membership.values())))
-        self._count_body(len(body))
+        self.report.count_body(len(body))
         self.report.count(Step.BATCHES, "memberships")
-
-    def _count_body(self, size: int) -> None:
-        self.report.count(Step.BODIES, "bodies")
-        self.report.count(Step.BODIES, "bytes", size)
 
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
         # If it could be, it was checked at its end, before this leaf.
@@ -328,7 +257,7 @@ class _LeafPass:
             summary.changes, summary.change_count = changes.listed, changes.count
         interval = f"[{content.start}, {content.end})"
         at(leaf_index).holds(
-            self.latest == content, "interval", interval, "one that ends at the round's leaf or before"
+            self.ended.latest == content, "interval", interval, "one that ends at the round's leaf or before"
         )
 
     def _count_review(self, content: ObjectionContent | AnswerContent) -> None:
@@ -347,7 +276,7 @@ class _LeafPass:
         number = self.fold.rounds.at_leaf.get(content.subject)
         if number is None or number not in self.report.rounds:
             return
-        self._require_latest(leaf.index, number)
+        self.ended.require_latest(leaf.index, number)
         at(leaf.index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
         self.report.count(Step.DECISIONS, "decisions")
         self.report.count(Step.DECISIONS, content.decision.lower())
@@ -357,115 +286,18 @@ class _LeafPass:
     def _posted(self, leaf: Leaf[Any], content: PostingContent) -> None:
         if (summary := self.report.rounds.get(content.round)) is not None:
             summary.state, summary.posted_at = "POSTED", leaf.time.isoformat()
-        self._require_latest(leaf.index, content.round)
+        self.ended.require_latest(leaf.index, content.round)
         self.report.count(Step.POSTINGS, "postings")
         self.report.count(Step.POSTINGS, "transfers", content.transfer_count)
-
-    def _require_latest(self, leaf_index: int, number: int) -> None:
-        """Check that a round is the one calculated last, the only one that may be decided and posted."""
-        if self.latest is None or self.latest.number != number:
-            found = "none" if self.latest is None else str(self.latest.number)
-            raise at(leaf_index).error("round", number, found)
-
-    # What the end of a round needs.
 
     def _cut(self, place: RoundPlace) -> None:
         self.fold.usage.settle()
         leaf = self._leaf(place.leaf_index)
-        content: RoundContent = leaf.content
-        recomputed = self.chosen is None or content.number in self.chosen
-        for check in (
-            partial(self._require_no_open_round, leaf.index, content),
-            partial(self._check_bodies, leaf.index, content),
-            partial(self._recompute, leaf) if recomputed else partial(self._check_place, leaf),
-            partial(self._check_conservation, leaf.index, content),
-        ):
+        recomputed = self.chosen is None or leaf.content.number in self.chosen
+        for check in self.ended.checks(leaf, recomputed=recomputed):
             self._go_on(leaf.index, check)
-        self.latest = content
-        self.report.rounds[content.number] = RoundSummary.of(leaf, recomputed=recomputed)
+        self.ended.end(leaf, recomputed=recomputed)
         self.fold.usage.cut()
-
-    def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
-        at(leaf_index).same("number", content.number, self.fold.rounds.next_number)
-        if self.latest is None:
-            return
-        number = self.latest.number
-        decision = self.fold.rounds.decisions.get(number, "")
-        closed = decision == Decision.REJECTED or self.fold.rounds.posted_number == number
-        at(leaf_index).holds(closed, "end", content.end, f"a place after round {number} was posted or rejected")
-
-    def _check_bodies(self, leaf_index: int, content: RoundContent) -> None:
-        for figure in ("registry_sha256", "statement_sha256", "weights_sha256", "salt_sha256"):
-            digest = getattr(content, figure)
-            try:
-                body = checked_body(self.log, leaf_index, figure, digest)
-            except FoundError as found:
-                self._note(in_body(found.finding, digest))
-            else:
-                self._count_body(len(body))
-
-    def _recompute(self, leaf: Leaf[Any]) -> None:
-        check_round(self.log, self.fold, leaf)
-        self.report.count(Step.ROUNDS, "rounds")
-        self.report.count(
-            Step.ROUNDS, "statement lines", len(self.fold.rounds.statement_lines(leaf.index, leaf.content))
-        )
-
-    def _check_place(self, leaf: Leaf[Any]) -> None:
-        """Check what can be checked of a round whose usage is not here."""
-        content: RoundContent = leaf.content
-        policy_leaf, version, policy = self.fold.terms.in_force(content.start)
-        end = end_of_period(leaf)
-        pot = pot_of(self.fold.accounts.balances) if end is None else self.fold.books().pot(end)
-        for figure, replayed in (
-            ("start", self.fold.rounds.posted_end),
-            ("previous", self.fold.rounds.posted_number),
-            ("root", self.fold.frontier.root().hex()),
-            ("policy_leaf", policy_leaf),
-            ("policy_version", version),
-            ("pot_minor", pot),
-        ):
-            with self.fold.noting():
-                at(leaf.index).same(figure, getattr(content, figure), replayed)
-        self._check_dossiers(leaf, policy)
-        self.report.count(Step.ROUNDS, "rounds not recomputed")
-
-    def _check_dossiers(self, leaf: Leaf[Any], policy: Policy) -> None:
-        """Check that the tree of dossiers is that of the round's statement, weights and registry."""
-        leaf_index, content = leaf.index, leaf.content
-        lines = self.fold.rounds.statement_lines(leaf_index, content)
-        collectives = check_registry(self.log, self.fold, leaf)
-        weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
-        figures = Figures.of(content, policy, self.fold.terms.confidence_ppm)
-        try:
-            dossiers = list(render_dossiers(figures, lines, collectives, weights))
-        except (LedgerCorruptError, ValueError, KeyError) as error:
-            raise at(leaf_index).error("weights", error, "those of the statement's collectives") from None
-        leaves = statement_leaves(check_salt(self.log, leaf), lines, dossiers)
-        at(leaf_index).same("statement_root", content.statement_root, root(leaves).hex())
-        at(leaf_index).same("statement_lines", content.statement_lines, len(lines))
-
-    def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
-        here = at(leaf_index, step=Step.CONSERVATION)
-        lines = self.fold.rounds.statement_lines(leaf_index, content)
-        parts = {
-            "attributed_minor": sum(line.attributed_minor for line in lines),
-            "commons_minor": sum(line.commons_minor for line in lines),
-        }
-        for figure, total in parts.items():
-            with self.fold.noting():
-                here.same(figure, getattr(content, figure), total)
-        carried = carried_of(lines, content.kept_after_nano)
-        covered = self.fold.accounts.balances.get(ROUNDING, 0)
-        with self.fold.noting():
-            here.same("rounding_minor", content.rounding_minor, carried.whole_minor() - covered)
-        kept_over = content.commons_kept_minor + content.carried_minor + content.rounding_minor
-        with self.fold.noting():
-            here.same("pot_minor", content.pot_minor, content.fee_minor + sum(parts.values()) + kept_over)
-        for figure in ("fee_minor", "commons_kept_minor", "carried_minor"):
-            with self.fold.noting():
-                here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
-        self.report.count(Step.CONSERVATION, "rounds")
 
     # What can be checked at the end.
 
@@ -482,18 +314,18 @@ class _LeafPass:
         self.report.take(Step.EVENTS)
 
     def _check_books(self) -> None:
-        for finding in book_findings(self.log, self.fold.accounts.balances):
+        balances = self.fold.accounts.balances
+        for finding in book_findings(self.log, balances):
             self._note(finding)
         self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
-        self.report.count(Step.BALANCES, "balances", len(self.fold.accounts.balances))
-        for account, amount in self.fold.accounts.balances.items():
+        self.report.count(Step.BALANCES, "balances", len(balances))
+        for account, amount in balances.items():
             kind = account.partition("/")[0]
             self.report.balances[kind] = self.report.balances.get(kind, 0) + amount
-        total = sum(self.fold.accounts.balances.values())
         with self.report.noting():
-            at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
-        self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.accounts.balances))
-        unknown = sorted(collectives_of(self.fold.accounts.balances) - self.registry.collectives.keys())
+            at(-1, step=Step.CONSERVATION).same("sum of all balances", sum(balances.values()), 0)
+        self.report.count(Step.CONSERVATION, "balances summed", len(balances))
+        unknown = sorted(collectives_of(balances) - self.registry.collectives.keys())
         with self.report.noting():
             at(-1, step=Step.BALANCES).same("collectives not in the registry", unknown, [])
         self.report.take(Step.BALANCES, Step.CONSERVATION)

@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from audit.batches.means import Means
-from audit.consequence import Consequences
-from audit.entry_pass import EntryPass
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, file_finding
-from audit.named import Named, named_in
 from audit.progress import Progress
-from audit.report import Report
 from audit.signatures import Trust, signed_by, signers_of
 from audit.steps import Step
-from audit.verification_fold import Scene, check_leaves, check_registry_leaves
+from audit.verification.consequence import Consequences
+from audit.verification.entries import EntryPass
+from audit.verification.leaves import Scene, check_leaves
+from audit.verification.named import Named, named_in
+from audit.verification.registry import check_registry_leaves
+from audit.verification.report import Report
 from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import (
     CHECKPOINT,

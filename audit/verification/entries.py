@@ -11,9 +11,9 @@ from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at
 from audit.progress import Progress
-from audit.report import Report
 from audit.steps import Step
-from audit.verification_fold import RoundPlace
+from audit.verification.leaves import RoundPlace
+from audit.verification.report import Report
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, CHECKPOINT, JOURNAL, TileBuilder

@@ -1,0 +1,1 @@
+"""Verification of a bundle by one public key, and the report of what was checked and found."""
