@@ -7,7 +7,7 @@ and the posting that rests on there being none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -16,15 +16,24 @@ from ledger.acts.act import SCHEDULER
 from ledger.acts.controls import TWO, Kind
 from ledger.acts.people import Actor, People
 from ledger.errors import StateError
+from ledger.store.desk.pace import Pace
 from ledger.store.logs.log import PoolRef
+from ledger.store.postgres.transactions import read_time
 from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
 from payout.policy import Approval, Policy
 from payout.statement import parse_statement
-from payout.store import objections
+from payout.store import objections, rounds
 from payout.store.objections import ObjectionRecord
 from payout.store.round_tables import lines_of_table
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
+
+REJECTED: Final = Pace("rejected_rounds_per_day", 24, timedelta(days=1))
+"""Of one pool, before no other round is calculated by hand: each is told to every collective in it, and its tables stay
+for ever. Whoever tries something out has the preview."""
+
+_LOOKED_AT: Final = 100
+"""Rounds among which the rejected ones are looked for: the others took new usage and new money."""
 
 _SHOWN: Final = 5
 
@@ -41,6 +50,18 @@ class Said:
 def round_name(pool: PoolRef, number: int) -> str:
     """The resource name of a round."""
     return f"pools/{pool.name}/rounds/{number}"
+
+
+def require_pace(connection: sa.Connection, pool: PoolRef) -> None:
+    """Check that not too many rounds of a pool were rejected lately for another one to be asked for by hand.
+
+    Raises:
+        QuotaError: there were.
+    """
+    last = rounds.list_rounds(connection, pool, after=rounds.AFTER_ALL, limit=_LOOKED_AT, newest_first=True)
+    rejected = [each.decided_at for each in last if each.state is RoundState.REJECTED]
+    before = rejected[REJECTED.most - 1] if len(rejected) >= REJECTED.most else None
+    REJECTED.require(f"pools/{pool.name}", before, read_time(connection))
 
 
 def require_calculated(pool: PoolRef, record: RoundRecord) -> None:

@@ -109,6 +109,7 @@ class Settlement:
         Raises:
             StateError: a round is open, there is nothing to distribute, the actor may not act, or the log is not known
                 to extend what was signed.
+            QuotaError: too many rounds of the pool were rejected lately.
             IdentityReusedError: another operator used the request id.
         """
         with self._database.transaction() as connection:
@@ -119,6 +120,7 @@ class Settlement:
                 return existing
             signing.require_sound(connection, pool)
             _require_no_open_round(connection, pool)
+            review.require_pace(connection, pool)
             asked = Asked(request_id, salt=secrets.token_bytes(SALT_BYTES))
             calculation, waiting = _next_round(connection, pool, asked)
             if waiting:
@@ -245,7 +247,9 @@ class Settlement:
             answered = review.put_answer(connection, pool, record, said, content)
             if answer is Answer.UPHELD and record.state is RoundState.CALCULATED:
                 subject = Subject(record.leaf_index, record.hash, record.content, ONE)
-                ruling = Ruling(Decision.REJECTED, actor, reason)
+                # Everyone sees why a round was rejected, and the collective alone what it was answered.
+                why = f"the objection at leaf {answered.objection.index} was upheld"
+                ruling = Ruling(Decision.REJECTED, actor, why)
                 record_decision(connection, pool, said.people, subject, ruling, said.now)
             return answered
 

@@ -87,7 +87,7 @@ class AccountDetails:
             if self.bic and str(BIC(self.bic)) != self.bic:
                 raise InvalidInputError.of("details.bic", "must be without spaces, in capital letters")
         except SchwiftyException:
-            raise InvalidInputError.of("details.bic", f"is not a BIC: {self.bic[:20]!r}") from None
+            raise InvalidInputError.of("details.bic", "is not a BIC: its length, form or country is wrong") from None
 
     @property
     def number(self) -> str:

@@ -40,6 +40,9 @@ _SOME_MONTHS: Final = """
 _COUNTS: Final = _WEIGHTS.replace(
     "method, method_version, mode, events, unattributed, packed", "COALESCE(SUM(events), 0)"
 )
+AFTER_ALL: Final = 2**31
+"""Beyond the number of any round."""
+
 _NO_MONTH: Final = 2**31 - 1
 """After every month."""
 _BATCHES: Final = {"table": "batch", "number": "batch_number"}

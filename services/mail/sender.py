@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 import time
@@ -40,6 +41,8 @@ IN_A_RUN: Final = 1_000
 
 REASON_MAX: Final = 300
 """How much of what a server says is kept."""
+
+_ADDRESS: Final = re.compile(r"[^\s<>]+@[^\s<>:;,]+")
 
 _PERMANENT: Final = 500
 """Replies from here on say that trying again changes nothing (RFC 5321, section 4.2.1)."""
@@ -203,10 +206,10 @@ def _why(error: Exception) -> str:
         return f"{code} {_text(said)}"
     if isinstance(error, smtplib.SMTPResponseException):
         return f"{type(error).__name__}: {error.smtp_code} {_text(error.smtp_error)}"
-    return f"{type(error).__name__}: {error}"[:REASON_MAX]
+    return f"{type(error).__name__}: {_text(str(error))}"
 
 
 def _text(said: bytes | str) -> str:
-    """What a server said, as a line."""
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    """What a server said, as a line, without the addresses that it named: logs keep what the desk may have erased."""
+    text = _ADDRESS.sub("...", said.decode(errors="replace") if isinstance(said, bytes) else said)
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:REASON_MAX]

@@ -206,9 +206,9 @@ def test_what_the_server_does_not_take_is_tried_again_and_given_up_in_the_end(sc
     post(scene, box).run_once()  # what breaks the connection off keeps no other waiting
     assert noticed(scene, "attempts", "problem") == [(1, "421 4.3.0 closing"), (1, "450 4.2.0 busy")]
     clock.advance(minutes=2)
-    box.says_to = {IRISH: "450 4.2.0 greylisted", BRETON: "550 5.1.1 no such user\x07"}
+    box.says_to = {IRISH: "450 4.2.0 greylisted", BRETON: f"550 5.1.1 <{BRETON}>: no such user\x07"}
     deliver(scene, box)
-    assert noticed(scene, "attempts", "problem") == [(2, "450 4.2.0 greylisted"), (1, "550 5.1.1 no such user")]
+    assert noticed(scene, "attempts", "problem") == [(2, "450 4.2.0 greylisted"), (1, "550 5.1.1 <...>: no such user")]
     box.says_to.clear()
     deliver(scene, box)
     assert not box.messages  # the first waits, and the second will never be taken

@@ -144,10 +144,12 @@ def test_what_is_set_aside_is_held_as_disputed_and_released_by_a_later_act(
 
 
 def test_an_upheld_objection_rejects_the_round(scene: Scene, irish: Client, owner: sa.Engine) -> None:
-    irish.object_to_round(POOL, 1, "an hour of usage is missing")
+    said = irish.object_to_round(POOL, 1, "an hour of usage is missing")
     scene.reviewer.answer_objection(POOL, 1, "irish", OBJECTION_ANSWER_UPHELD, "it is")
-    rejected = scene.operator.get_round(POOL, 1)
-    assert (rejected.state, rejected.decided_by, rejected.reason) == (ROUND_STATE_REJECTED, "operators/otto", "it is")
+    rejected = scene.platform.get_round(POOL, 1)
+    assert (rejected.state, rejected.decided_by) == (ROUND_STATE_REJECTED, "operators/otto")
+    assert rejected.reason == f"the objection at leaf {said.leaf_index} was upheld"
+    assert [found.answer_reason for found in irish.list_objections(POOL, 1)] == ["it is"]
     again = scene.reviewer.answer_objection(POOL, 1, "irish", OBJECTION_ANSWER_UPHELD, "it is")
     assert again.answer == OBJECTION_ANSWER_UPHELD
     assert scene.operator.calculate_round(POOL, request_id="q-2").number == 2

@@ -1,4 +1,4 @@
-"""What a platform or a collective may add to what everybody reads, and how often: then it hears of the bound."""
+"""What somebody may do that others bear, and how often: then they hear of the bound."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from ledger.store.logs.log import REGISTRY
 from ledger.store.pools.pools import pool_ref
 from ledger.store.registry import acts
 from ledger.store.registry.proposals import list_proposals, proposal_name
-from moiety import FailedPreconditionError, Method, ResourceExhaustedError
+from moiety import FailedPreconditionError, Method, Policy, ResourceExhaustedError, Schedule
+from payout import review
 from services.access import sessions
 from tests.support.browsing import Browser
 from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, account, of_two
-from tests.support.scene import POOL, Scene, open_scene
+from tests.support.scene import POOL, Scene, event, open_scene
 
 pytestmark = pytest.mark.surface
 
@@ -88,6 +89,46 @@ def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monk
     scene.operator.set_contact("collectives/irish", "office@irish.example")
     scene.deployment.clock.advance(days=30)
     irish.set_contact("collectives/irish", "new@irish.example")
+
+
+def test_an_operator_changes_a_contact_so_often_too_and_keeps_no_other_from_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change is told to all whom the contact was before, so many of them would be a flood of mail."""
+    slowed(monkeypatch, contacts, "CHANGES", 3)
+    for number in range(3):
+        scene.operator.set_contact("collectives/irish", f"{number}@stranger.example")
+    with pytest.raises(ResourceExhaustedError, match="contact_changes_in_30_days is 3"):
+        scene.operator.set_contact("collectives/irish", "3@stranger.example")
+    scene.operator.set_contact("collectives/breton", "office@breton.example")
+    scene.reviewer.set_contact("collectives/irish", "office@irish.example")
+    scene.deployment.clock.advance(days=30)
+    scene.operator.set_contact("collectives/irish", "3@stranger.example")
+
+
+def test_rounds_that_are_rejected_are_not_asked_for_again_and_again(
+    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told to every collective in it."""
+    slowed(monkeypatch, review, "REJECTED", 2)
+    scene = open_scene(deploy(), policy=Policy(review_seconds=60))
+    scene.submit([event(1)], "b")
+    scene.pay_in(1_000, "m")
+    for number in (1, 2):
+        scene.operator.calculate_round(POOL, request_id=f"q-{number}")
+        scene.operator.reject_round(POOL, number, "again")
+    with pytest.raises(ResourceExhaustedError, match="rejected_rounds_per_day is 2") as refused:
+        scene.operator.calculate_round(POOL, request_id="q-3")
+    assert refused.value.retry_after_seconds == DAY
+    assert scene.operator.calculate_round(POOL, request_id="q-2").number == 2
+    scene.operator.update_schedule(POOL, Schedule(cron="* * * * *", time_zone="UTC"))
+    scene.deployment.clock.advance(minutes=2)
+    assert scene.deployment.running.parts.scheduler.run_once()
+    assert scene.approve(3).number == 3
+    scene.deployment.clock.advance(days=1)
+    scene.submit([event(2)], "b-2")
+    scene.pay_in(1_000, "m-2")
+    assert scene.operator.calculate_round(POOL, request_id="q-3").number == 4
 
 
 def test_a_key_signs_in_so_often_a_day(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

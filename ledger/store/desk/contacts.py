@@ -13,9 +13,11 @@ from ledger.acts.act import COLLECTIVES
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import ContactContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
+from ledger.log.leaves import decode
 from ledger.store.desk.pace import Pace
 from ledger.store.desk.tables import contact
-from ledger.store.logs.log import PoolRef
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.registry.acts import Effect, append_act
 from ledger.store.registry.collectives import require_collective
 from ledger.store.registry.people import read_people
@@ -24,8 +26,8 @@ TOLD_AFTER: Final = timedelta(days=30)
 """How long a contact that was replaced still hears of changes of contact and payee: who took both over is found out."""
 
 CHANGES: Final = Pace("contact_changes_in_30_days", 10, TOLD_AFTER)
-"""Of a collective's contact, by the collective: each is told to all that it had within this time, who may be strangers,
-and stays in the registry's log."""
+"""Of one contact, by one who changes it: each is told to all that it had within this time, who may be strangers, and
+stays in the registry's log. Whoever used up theirs keeps nobody else from setting it right."""
 
 TOKEN_BYTES: Final = 24
 """Of a link to unsubscribe, which nobody must guess."""
@@ -66,10 +68,7 @@ def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactConte
     elif name not in read_people(connection).persons:
         raise NotFoundError(name)
     theirs = contact.c.principal == name
-    if content.by.startswith(COLLECTIVES):
-        changes = sa.select(contact.c.created_at).where(theirs, contact.c.leaf_index.is_not(None))
-        earlier = changes.order_by(contact.c.leaf_index.desc()).offset(CHANGES.most - 1).limit(1)
-        CHANGES.require(name, connection.execute(earlier).scalar(), now)
+    CHANGES.require(content.by, _before(connection, content, now), now)
     leaf_index = append_act(connection, pool, content, now)
     connection.execute(sa.update(contact).where(theirs, contact.c.ended_at.is_(None)).values(ended_at=now))
     kept = (contact.c.contact_hash == bytes.fromhex(content.contact_hash)) & contact.c.leaf_index.is_(None)
@@ -79,6 +78,19 @@ def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactConte
     if found is None:
         raise StateError(f"{name}/contact", "DETAILS_ERASED", "was erased before it came into force")
     return found
+
+
+def _before(connection: sa.Connection, content: ContactContent, now: datetime) -> datetime | None:
+    """When whoever changes a contact had so many changes of it left; None if they still have some."""
+    lately = (contact.c.principal == content.principal) & (contact.c.created_at > now - CHANGES.within)
+    changes = sa.select(contact.c.leaf_index, contact.c.created_at).where(lately, contact.c.leaf_index.is_not(None))
+    kinds = {ContactContent.type: ContactContent}
+    by_them = [
+        at
+        for place, at in connection.execute(changes.order_by(contact.c.leaf_index.desc())).all()
+        if decode(log.read_leaf(connection, REGISTRY, place).entry, kinds).content.by == content.by
+    ]
+    return by_them[CHANGES.most - 1] if len(by_them) >= CHANGES.most else None
 
 
 def _standing_contact(connection: sa.Connection, _: PoolRef, content: ContactContent) -> KeptContact | None:

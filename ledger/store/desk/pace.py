@@ -1,6 +1,7 @@
-"""How often a platform or a collective may add to what everybody reads: so many times in a while, then it waits.
+"""How often somebody may do what others bear: so many times in a while, then it waits.
 
-What it adds stays for ever, in a log that every bundle has; a number of open things bounds it only until they are over.
+What is added to a log stays for ever, in every bundle, and what is told goes to many at once; a number of open things
+bounds it only until they are over.
 """
 
 from __future__ import annotations

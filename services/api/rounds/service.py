@@ -43,9 +43,6 @@ from services.parts import Parts
 MAX_KEPT_REPORTS: Final = 100
 """Each has a hundred points. Making one takes ten microseconds a line of the round."""
 
-MAX_NUMBER: Final = 2**31
-"""Beyond the number of any round."""
-
 
 def _table(
     connection: sa.Connection, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES
@@ -151,7 +148,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         return self._round(pool, record)
 
     def ListRounds(self, request: pb.ListRoundsRequest, context: grpc.ServicerContext) -> pb.ListRoundsResponse:
-        end = MAX_NUMBER if request.newest_first else 0
+        end = rounds.AFTER_ALL if request.newest_first else 0
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, end)
         with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")

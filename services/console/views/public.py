@@ -14,7 +14,7 @@ from ledger.store.logs import checkpoints
 from ledger.store.money import journal
 from ledger.store.pools.pools import get_pool
 from payout.store.policies import latest_policy
-from payout.store.rounds import RoundState, list_rounds, paid_at_least
+from payout.store.rounds import AFTER_ALL, RoundState, list_rounds, paid_at_least
 from services.api import convert
 from services.console.visit import PageMissingError, Visit
 
@@ -28,7 +28,6 @@ other. Nor is the commons fund then, which grows by a known share of them."""
 KEPT_SECONDS: Final = 60
 """How long a proxy or a browser may show a page again."""
 
-_LAST: Final = 2**31 - 1
 _LOOKED_AT: Final = 4 * ROUNDS
 """Rounds of which the last posted ones are shown: some may be rejected."""
 
@@ -48,7 +47,7 @@ def show(visit: Visit) -> Response:
         terms = latest_policy(connection, pool.ref)
         if not terms.policy.public:
             raise PageMissingError
-        last = list_rounds(connection, pool.ref, after=_LAST, limit=_LOOKED_AT, newest_first=True)
+        last = list_rounds(connection, pool.ref, after=AFTER_ALL, limit=_LOOKED_AT, newest_first=True)
         rounds = [each for each in last if each.state is RoundState.POSTED][:ROUNDS]
         shown = paid_at_least(connection, pool.ref, [each.content.number for each in rounds], FEWEST)
         commons, log_size = journal.latest_balance(connection, pool.ref, COMMONS)
