@@ -24,6 +24,7 @@ from ledger.store.money import income
 from ledger.store.pools.pools import pool_ref
 from ledger.store.postgres.transactions import read_time
 from ledger.store.registry.platforms import platform_number
+from ledger.store.registry.proposals import waiting_acts
 from payout.payments.bank_messages import (
     BankMessage,
     Message,
@@ -345,9 +346,13 @@ class Banking:
     def _word(
         self, connection: sa.Connection, bank_account: str, name: str, bookings: list[Booking]
     ) -> BankMatchContent:
-        return BankMatchContent(
-            bank_account=bank_account, line=name, bookings_sha256=put_bookings(connection, bookings)
-        )
+        """Returns the act that says so: the same one where it is proposed already, whose bookings have their salt."""
+        for found in waiting_acts(connection, BankMatchContent, bank_account=bank_account, line=name):
+            proposed = BankMatchContent.model_validate(found.content.content)
+            if bookings_of(connection, proposed).bookings == bookings:
+                return proposed
+        digest = put_bookings(connection, bookings)
+        return BankMatchContent(bank_account=bank_account, line=name, bookings_sha256=digest)
 
     def _require_no_round(self, connection: sa.Connection, pool: str) -> None:
         """Money that was booked may be in the pot of a round that is not posted yet."""

@@ -13,8 +13,16 @@ from babel.dates import format_date
 from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from moiety import AbortedError, BankLinePart, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
-from moiety.v1.payments_pb2 import PAYMENT_STATE_PAID
+from moiety import (
+    AbortedError,
+    BankLinePart,
+    Client,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    Policy,
+)
+from moiety.v1.payments_pb2 import PAYMENT_STATE_PAID, BankLine
 from moiety.v1.rounds_pb2 import ROUND_STATE_REJECTED
 from services.cli.app import main
 from tests.support.browsing import signed_in
@@ -166,6 +174,51 @@ def test_a_match_waits_for_a_second_person(scene: Scene) -> None:
     otto.approve_proposal(waiting.proposal)
     scene.deployment.running.parts.paying.run_once()
     assert nonzero(scene) == {"credit/tunesmith": 100}
+
+
+def test_who_says_otherwise_of_a_line_is_not_told_that_it_waits(scene: Scene) -> None:
+    """Both wait, and once one of them is approved the other is stale."""
+    bank = Bank(OURS, "EUR", balance=2000)
+    bank.receive(100, DAY)
+    bank.enter(-40, DAY, "")
+    scene.operator.import_bank_file("main", bank.statement(DAY))
+    credit, debit = (line.name.rpartition("/")[2] for line in scene.operator.list_bank_lines("main"))
+    scene = of_two(scene)
+    olive, otto = scene.operator, scene.reviewer
+    words: list[Callable[[Client], BankLine]] = [
+        lambda by: by.match_bank_line("main", debit, charge_of=POOL),
+        lambda by: by.match_bank_line("main", debit, takes_back=credit),
+        lambda by: by.match_bank_line("main", credit, [part("jazz", "songbird", 100)]),
+        lambda by: by.match_bank_line("main", credit, [part(POOL, "songbird", 60), part(POOL, "", 40)]),
+    ]
+    for ask in words:
+        assert ask(olive).proposal == ask(otto).proposal
+    waiting = [each.name for each in olive.list_proposals(only_open=True)]
+    assert len(waiting) == len({*waiting}) == 4
+    otto.approve_proposal(waiting[1])
+    for each in (waiting[0], waiting[2], waiting[3]):
+        with pytest.raises(AbortedError):
+            otto.approve_proposal(each)
+    scene.deployment.running.parts.paying.run_once()
+    assert nonzero(scene) == {"unmatched": 60}
+
+
+def test_a_statement_that_could_not_be_approved_any_more_is_proposed_anew(scene: Scene) -> None:
+    bank = Bank(OURS, "EUR", balance=2000)
+    bank.receive(100, DAY)
+    statement = bank.statement(DAY)
+    scene = of_two(scene)
+    olive, otto = scene.operator, scene.reviewer
+    stale = olive.import_bank_file("main", statement).proposal
+    otto.approve_proposal(olive.create_pay_run("jan", "main", DAY).proposal)
+    with pytest.raises(AbortedError):
+        otto.approve_proposal(stale)
+    anew = olive.import_bank_file("main", statement).proposal
+    assert anew not in ("", stale)
+    assert olive.import_bank_file("main", statement).proposal == anew
+    otto.approve_proposal(anew)
+    assert olive.import_bank_file("main", statement).proposal == ""
+    assert nonzero(scene) == {"unmatched": 100}
 
 
 def paid(amount: str, payment_reference: str) -> str:

@@ -46,7 +46,7 @@ def opened(client: Client, name: str) -> Any:
         (opened, EXISTS),
         (lambda by, what: by.create_api_key(f"auditors/{what}", KEY.hash), EXISTS),
         (lambda by, what: by.record_receipt(POOL, 5, request_id="x", note=what), REUSED),
-        (lambda by, what: by.record_payment(POOL, "irish", 5, request_id="x", reference=what), REUSED),
+        (lambda by, what: by.record_payment(POOL, "irish", 5, request_id="x", reference=what), ABORTED),
     ],
     ids=["waiver", "platform", "pool", "key", "receipt", "payment"],
 )

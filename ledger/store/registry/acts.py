@@ -28,7 +28,14 @@ from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.postgres.conflicts import taken_keys
 from ledger.store.postgres.rows import int8s, put_rows
 from ledger.store.registry.people import read_people
-from ledger.store.registry.proposals import Proposal, ProposalState, get_proposal, list_proposals, proposal_name
+from ledger.store.registry.proposals import (
+    Proposal,
+    ProposalState,
+    get_proposal,
+    list_proposals,
+    proposal_name,
+    waiting_acts,
+)
 
 MAX_REASON: Final = 1_000
 
@@ -192,11 +199,27 @@ class Acts:
     def _carry_out(
         self, connection: sa.Connection, pool: PoolRef, proposal: Proposal, act: ActContent, now: datetime
     ) -> Any:
-        effect = self._effects[act.type]
-        is_overtaken = effect.standing(connection, pool, act) is not None  # done since, by another proposal or by one
-        if is_overtaken or dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
+        if self._is_stale(connection, pool, proposal, act):
             raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} is based on")
-        return effect.carry_out(connection, pool, act, now)
+        return self._effects[act.type].carry_out(connection, pool, act, now)
+
+    def _is_stale(self, connection: sa.Connection, pool: PoolRef, proposal: Proposal, act: ActContent) -> bool:
+        """Whether what an act is based on has changed since it was proposed, or it was done, by another proposal or by
+        one person: nobody can approve it any more.
+        """
+        effect = self._effects[act.type]
+        is_changed = dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on
+        return is_changed or effect.standing(connection, pool, act) is not None
+
+    def waiting(self, connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:
+        """Returns the first open proposal of a kind of act of the registry whose content says this, if any.
+
+        One that is stale is none: it could not be approved, and must not hide what is asked for anew.
+        """
+        for found in waiting_acts(connection, kind, **about):
+            if not self._is_stale(connection, REGISTRY, found, self.proposed_act(found)):
+                return found
+        return None
 
     def proposed_act(self, proposal: Proposal) -> ActContent:
         """Returns the act that a proposal is for, without its actor."""

@@ -10,13 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ledger.acts.act import ActContent
 from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.acts.people import PROPOSAL_LIFETIME
 from ledger.errors import NotFoundError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as t
 from ledger.store.logs import log
-from ledger.store.logs.log import PoolRef, log_name
+from ledger.store.logs.log import REGISTRY, PoolRef, log_name
 from ledger.store.postgres.transactions import read_time
 
 
@@ -69,6 +70,14 @@ def list_proposals(
         after = _past_lapsed(connection, pool, after, now)
     for row in connection.execute(_proposals(pool, after, limit, only_undecided=only_open)).all():
         yield _proposal(pool, row, now)
+
+
+def waiting_acts(connection: sa.Connection, kind: type[ActContent], **about: str) -> Iterator[Proposal]:
+    """Yields the open proposals of a kind of act of the registry whose content says this."""
+    for found in list_proposals(connection, REGISTRY, only_open=True):
+        made = found.content
+        if made.effect == kind.type and all(made.content[field] == value for field, value in about.items()):
+            yield found
 
 
 def proposal_name(pool: PoolRef, leaf_index: int) -> str:

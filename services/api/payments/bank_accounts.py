@@ -19,7 +19,7 @@ from ledger.store.postgres.database import Database
 from ledger.store.postgres.transactions import read_time
 from ledger.store.registry.acts import Acts, look_alone
 from ledger.store.registry.collectives import require_collective
-from ledger.store.registry.proposals import get_proposal
+from ledger.store.registry.proposals import get_proposal, waiting_acts
 from moiety.v1 import payments_pb2 as pb
 from payout.payments.details import AccountDetails, SaltedDetails
 from payout.store import bank_accounts, payees
@@ -29,7 +29,6 @@ from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
-from services.api.payments.waiting import waiting_acts
 from services.api.resources import proposal_in
 
 SALT_BYTES: Final = 32

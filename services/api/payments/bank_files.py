@@ -29,7 +29,6 @@ from services.access.permissions import actor
 from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
-from services.api.payments.waiting import waiting_act
 
 MAX_FILENAME: Final = 200
 
@@ -53,7 +52,7 @@ class BankFileMethods:
         with self._database.transaction() as connection:
             look_alone(connection)
             about = {"bank_account": bank_account, "message": message.kind, "message_id": message.message_id}
-            if waiting := waiting_act(connection, BankFileContent, **about):
+            if waiting := self._acts.waiting(connection, BankFileContent, **about):
                 asked = BankFileContent.model_validate(waiting.content.content)
                 place = proposal_name(REGISTRY, waiting.leaf_index)
                 self._banking.require_same(connection, asked, request.content, waits_as=place)
@@ -116,9 +115,6 @@ class BankFileMethods:
             raise InvalidInputError.of("pays", f"must have at most {MAX_PAYS:,}, got {len(request.pays):,}")
         with self._database.transaction() as connection:
             look_alone(connection)
-            if waiting := waiting_act(connection, BankMatchContent, bank_account=bank_account, line=line):
-                place = proposal_name(REGISTRY, waiting.leaf_index)
-                return pb.BankLine(name=convert.line_to_name(bank_account, line), proposal=place)
             content = self._word(connection, bank_account, line, parts, request)
             if content is not None:
                 outcome = self._acts.perform(connection, REGISTRY, content, actor(), request.reason)

@@ -26,7 +26,6 @@ from services.access.permissions import actor, require_own
 from services.api import convert
 from services.api.names import only_id, page_limit, place_in
 from services.api.pages import page_of
-from services.api.payments.waiting import waiting_act
 from services.api.resources import pool_of
 
 MAX_RUN_ID: Final = 24
@@ -47,7 +46,7 @@ class PayRunMethods:
         with self._database.transaction() as connection:
             look_alone(connection)
             known = pay_runs.find_leaf(connection, name)
-            waiting = None if known else waiting_act(connection, PayRunContent, pay_run=name)
+            waiting = None if known else self._acts.waiting(connection, PayRunContent, pay_run=name)
             found = (
                 known.content if known else PayRunContent.model_validate(waiting.content.content) if waiting else None
             )
