@@ -63,6 +63,8 @@ def corrected(posted: PostedRound, corrections: Sequence[ActContent], earlier: M
     whole = _in_whole_units(exact)
     whole[FEES], first[FEES] = new.fee_minor - posted.content.fee_minor, posted.content.fee_minor
     whole[REVENUE], first[REVENUE] = -sum(whole.values()), posted.content.carried_minor
+    for account in earlier.keys() - whole.keys():  # of a collective that an earlier adjustment brought into the round
+        whole[account] = first[account] = 0
     changed = [
         Adjusted(account, earlier.get(account, first[account]), first[account] + whole[account])
         for account in sorted(whole, key=str.encode)

@@ -310,7 +310,7 @@ def _lines_of(entry: Element, currency: str) -> Iterator[Line]:
         raise _refused("has an entry with several transactions, and one of them without an amount")
     amounts = [amount for amount in found if amount is not None]
     charges = _charges(entry, currency) if amounts and sum(amounts) != whole else 0
-    if sum(amounts) - charges != whole:
+    if not amounts or sum(amounts) - charges != whole:
         if len(transactions) > 1:
             raise _refused("has an entry whose transactions do not sum to it")
         amounts, charges = [whole], 0  # what it was before an exchange, or before what is nowhere said

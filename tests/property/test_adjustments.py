@@ -21,6 +21,8 @@ from tests.support.pool_log import PoolLog
 from tests.vectors.make import settle
 
 NAMES: Final = ("breton", "irish", "scottish")
+LATE: Final = "welsh"
+"""A collective that nobody registered before the first adjustment that names it."""
 PPM: Final = 10**6
 
 ppm = st.sampled_from([0, PPM // 3, PPM // 2, PPM])
@@ -51,7 +53,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class Change:
-    """An adjustment of a round, by its place among those posted: a policy, or what the registry has of a collective."""
+    """An adjustment of a round, by its place among those posted: a policy, or what the registry has of a collective, by
+    its place: LATE comes after NAMES.
+    """
 
     place: int
     policy: Policy | None
@@ -62,7 +66,7 @@ class Change:
 
 cuts = st.builds(Cut, st.tuples(*[st.integers(0, 9)] * len(NAMES)), st.integers(0, 50) | st.integers(0, 5_000))
 changes = st.builds(
-    Change, st.integers(0, 9), st.none() | policies(), st.integers(0, len(NAMES) - 1), st.integers(0, 900),
+    Change, st.integers(0, 9), st.none() | policies(), st.integers(0, len(NAMES)), st.integers(0, 900),
     st.sampled_from(["", FEES, COMMONS]),
 )  # fmt: skip
 
@@ -111,6 +115,8 @@ class Told:
         else:
             status = CollectiveStatus.SUSPENDED if change.members % 3 == 0 else CollectiveStatus.ACTIVE
             at = self.log.collectives
+            if change.collective == len(at):
+                at.append(Collective(LATE, LATE))
             at[change.collective] = replace(at[change.collective], members=change.members, status=status)
             self.log.register()
             leaves = ([], [self.log.registry.size() - 1])
@@ -128,10 +134,10 @@ class Told:
         balance = self.log.balance
         pool = {account: balance(account) + balance(f"awaiting_{account}") for account in (FEES, COMMONS, REVENUE)}
         kinds = ("collective", "held", "owing", "awaiting")
-        own = {name: sum(balance(f"{kind}/{name}") for kind in kinds) for name in NAMES}
+        own = {name: sum(balance(f"{kind}/{name}") for kind in kinds) for name in (*NAMES, LATE)}
         assert pool | own == {account: self.due[account] for account in (*pool, *own)}
-        owing = [balance(f"owing/{name}") for name in NAMES]
-        waiting = [balance(f"awaiting/{name}") for name in NAMES]
+        owing = [balance(f"owing/{name}") for name in (*NAMES, LATE)]
+        waiting = [balance(f"awaiting/{name}") for name in (*NAMES, LATE)]
         waiting += [balance(f"awaiting_{account}") for account in pool]
         assert max(owing) <= 0 <= min(waiting)
         assert sum(owing) + sum(waiting) == 0
@@ -154,4 +160,4 @@ def test_whatever_is_adjusted_everyone_ends_with_what_they_are_due(
     for _ in range(2):
         told.cut(Cut((1,) * len(NAMES), 10**6))
     told.require_even()
-    assert not any(told.log.balance(f"owing/{name}") for name in NAMES)
+    assert not any(told.log.balance(f"owing/{name}") for name in (*NAMES, LATE))

@@ -1796,6 +1796,7 @@ class Fold:
         found, statement = distribute(cast("Fold", then), policy, weights, registry, int(last["pot_minor"]))
         differences = self.differences(last, found, lines, csv_of(statement.encode(), STATEMENT))
         known = self.adjusted.setdefault(last["number"], {})
+        differences = dict.fromkeys(known, (0, 0)) | differences
         follows = []
         for account, (old, new) in sorted(differences.items()):
             follows += [[account, str(known.get(account, old)), str(new)]] if known.get(account, old) != new else []

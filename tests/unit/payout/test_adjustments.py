@@ -10,7 +10,7 @@ import pytest
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import FEES
-from ledger.registry import Collective
+from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY
 from payout.adjustments import Adjusted, AdjustedLines, adjustment_transfers, parse_adjusted
 from payout.entries import RoundContent
@@ -96,6 +96,36 @@ def test_members_that_were_wrong_are_corrected_by_the_registrys_leaf() -> None:
     leaf = log.registry.size() - 1
     log.adjust(1, registry_leaves=[leaf])
     assert (log.balance("awaiting/irish"), log.balance("owing/scottish")) == (250, -250)
+    checked(log)
+
+
+def test_who_came_in_by_an_adjustment_gives_back_what_the_next_one_does_not_give_them() -> None:
+    collectives = [Collective("irish", "Irish", 100), Collective("scottish", "Scottish", 100)]
+    log = PoolLog(collectives=collectives)
+    log.open(Policy(commons_ppm=1_000_000, commons_rule=CommonsRule.PER_CAPITA))
+    log.method(1_000_000)
+    usage(log, 1, "irish", 1)
+    log.report(1_000)
+    settle(log)
+
+    def registered(collective: Collective) -> int:
+        others = [each for each in log.collectives if each.name != collective.name]
+        log.collectives[:] = sorted([*others, collective], key=lambda each: each.name)
+        log.register()
+        return log.registry.size() - 1
+
+    def owed() -> list[int]:
+        names = ("breton", "irish", "scottish")
+        return [log.balance(f"awaiting/{name}") + log.balance(f"owing/{name}") for name in names]
+
+    breton = Collective("breton", "Breton", 200)
+    log.adjust(1, registry_leaves=[registered(breton)])
+    assert owed() == [500, -250, -250]
+    suspended = registered(replace(breton, status=CollectiveStatus.SUSPENDED))
+    log.adjust(1, registry_leaves=[suspended])
+    assert owed() == [500, -250, -250]
+    log.adjust(1, registry_leaves=[registered(Collective("irish", "Irish", 300))])
+    assert owed() == [0, 250, -250]
     checked(log)
 
 

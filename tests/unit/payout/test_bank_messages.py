@@ -139,6 +139,12 @@ def test_an_entry_is_read_transaction_by_transaction(details: str, moved: list[i
     assert [line.is_charge for line in read.lines] == [amount == -50 for amount in moved]
 
 
+def test_an_entry_of_nothing_is_read_though_its_transaction_has_no_amount() -> None:
+    read = read_message(entry("0.00", "<Refs/>"))
+    assert isinstance(read, Statement)
+    assert [line.amount_minor for line in read.lines] == [0]
+
+
 @pytest.mark.parametrize(
     ("details", "told"),
     [
