@@ -180,8 +180,9 @@ class Paying:
         """Returns a collective's payments, oldest first, with what banks said of each."""
         found = []
         runs: dict[int, PayRun] = {}
+        planned = pay_runs.payments_of(connection, collective)  # first: every payment has its run
         leaves = {leaf.index: leaf for leaf in pay_runs.list_leaves(connection)}
-        for identity, leaf_index in pay_runs.payments_of(connection, collective):
+        for identity, leaf_index in planned:
             if leaf_index not in runs:
                 runs[leaf_index] = pay_runs.pay_run_of(connection, leaves[leaf_index])
             run = runs[leaf_index]
@@ -226,9 +227,10 @@ class Paying:
     def settle(self, bank_account: str) -> int:
         """Have the pools of an account do what is open: pay their parts of runs, and book their parts of statements.
 
-        In the order of the registry's log, since a statement may be of a run that a pool has not answered yet.
+        In the order of the registry's log, since a statement may be of a run that a pool has not answered yet. All is
+        looked for as of one moment: of what is decided meanwhile, the later must not be seen without the earlier.
         """
-        with self._database.transaction() as connection:
+        with self._database.snapshot() as connection:
             account = bank_accounts.get_bank_account(connection, bank_account)
             pools = [pool_ref(connection, name) for name in account.content.pools]
             done = {pool: bank_files.last_booked(connection, pool) for pool in pools}

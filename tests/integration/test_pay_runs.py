@@ -25,7 +25,7 @@ from moiety import (
     Pool,
     ServiceError,
 )
-from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
+from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED, BankLinePart
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_SUSPENDED, DISTRIBUTE_RECEIVED
 from payout.store import bank_files, pay_runs
 from payout.store.unpaid import list_owed
@@ -72,6 +72,54 @@ def test_a_file_stays_as_it_was_when_the_account_is_renamed_or_replaced(scene: S
         asked = BankAccount(display_name=name, details=account(iban), pools=[f"pools/{POOL}"], opening_minor=1000)
         operator.set_bank_account("main", asked)
         assert operator.create_pay_run_file("jan") == before
+
+
+def test_what_is_decided_while_pools_look_what_to_do_is_done_in_its_order(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that had booked the later of two acts would never have answered the earlier."""
+    bank = Bank(OURS, "EUR", balance=1000)
+    bank.receive(70, DAY)
+    scene.operator.import_bank_file("main", bank.statement(DAY))
+    (line,) = scene.operator.list_bank_lines("main")
+    scene = of_two(scene)
+    part = BankLinePart(pool=f"pools/{POOL}", platform="platforms/songbird", amount_minor=70)
+    match = scene.operator.match_bank_line("main", line.name.rpartition("/")[2], [part]).proposal
+    run = scene.operator.create_pay_run("jan", "main", DAY).proposal
+    waiting, listed = [match, run], bank_files.list_files
+
+    def meanwhile(*asked: Any, **about: Any) -> Any:
+        while waiting:
+            scene.reviewer.approve_proposal(waiting.pop())
+        return listed(*asked, **about)
+
+    monkeypatch.setattr(bank_files, "list_files", meanwhile)
+    paying = scene.deployment.running.parts.paying
+    assert [paying.run_once(), paying.run_once(), paying.run_once()] == [0, 2, 0]
+    assert not scene.operator.get_pay_run("jan").waiting
+    assert scene.balances()["credit/songbird"] == 70
+
+
+def test_a_run_that_is_decided_while_a_collective_looks_at_its_payments_breaks_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    irish = scene.deployment.client("collectives/irish")
+    looks = {name: getattr(pay_runs, name) for name in ("payments_of", "list_leaves")}
+    names = iter(["jan"])
+
+    def first(name: str) -> Any:
+        def looked(*asked: Any, **about: Any) -> Any:
+            found = looks[name](*asked, **about)
+            for run in names:
+                scene.operator.create_pay_run(run, "main", DAY)
+            return found
+
+        return looked
+
+    for name in looks:
+        monkeypatch.setattr(pay_runs, name, first(name))
+    assert len(list(irish.list_payments("irish"))) <= 1
+    assert len(list(irish.list_payments("irish"))) == 1
 
 
 def paid_run(scene: Scene) -> Bank:
