@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.errors import FormatError
+from ledger.log.note_keys import require_key_name
+
 REGISTRY_LOG: Final = "registry"
 """The name of the registry's log, which no pool may have."""
 
 _POOLS: Final = "/pools/"
+
+
+def require_deployment(origin: str) -> str:
+    """Returns the origin, if a deployment may have it: it names a key, and is not that of another deployment's log.
+
+    Raises:
+        FormatError: it may not.
+    """
+    require_key_name(origin)
+    if found := split_origin(origin):
+        raise FormatError("origin", f"is that of the log {found[1]} of the deployment {found[0]}: {origin[:80]!r}")
+    return origin
 
 
 def log_origin(deployment: str, name: str) -> str:

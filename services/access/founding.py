@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from ledger.acts.controls import TWO, Controls
 from ledger.acts.entries import DeploymentContent, Founder, RecoveryContent
 from ledger.acts.people import RECOVERY_DELAY
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import FormatError, InvalidInputError, StateError
+from ledger.log.origins import require_deployment
 from ledger.store import tables as t
 from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY
@@ -41,14 +42,21 @@ class Founding:
         """Returns the first leaf of the registry's log.
 
         Raises:
-            InvalidInputError: there are too few or too many founders, one is named twice or is not an operator; or the
-                controls are not valid, or require two people although there is one founder.
+            InvalidInputError: no deployment may have the origin; there are too few or too many founders, one is named
+                twice or is not an operator, or two have one key; or the controls are not valid, or require two people
+                although there is one founder.
         """
+        try:
+            require_deployment(self.origin)
+        except FormatError as error:
+            raise InvalidInputError.of("origin", error.reason) from None
         names = [founder.operator for founder in self.founders]
         if not 1 <= len(names) <= MAX_FOUNDERS:
             raise InvalidInputError.of("operators", f"must be 1 to {MAX_FOUNDERS}, got {len(names)}")
         if len(set(names)) < len(names):
             raise InvalidInputError.of("operators", "names an operator twice")
+        if len({founder.key_id for founder in self.founders}) < len(names):
+            raise InvalidInputError.of("operators", "names a key twice: everyone makes one of their own")
         if any(Principal.parse(name).role is not Role.OPERATOR for name in names):
             raise InvalidInputError.of("operators", "must all be operators")
         controls = self.controls or (Controls.of_two() if len(names) >= TWO else Controls.of_one())
@@ -108,11 +116,13 @@ def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: 
     """Give an operator a key because all keys were lost; returns the time from which it works.
 
     Raises:
-        InvalidInputError: the principal is not an operator.
+        InvalidInputError: the principal is not an operator, or the key was issued before.
     """
     if Principal.parse(operator).role is not Role.OPERATOR:
         raise InvalidInputError.of("operator", "must be an operator")
     people, now = begin(connection, REGISTRY)
+    if key_id in people.keys:
+        raise InvalidInputError.of("operator", f"names key {key_id}, which was issued before: make a new one")
     content = RecoveryContent(operator=operator, key_id=key_id, secret_hash=secret_hash, people_leaf=people.last_leaf)
     leaf_index = append_act(connection, REGISTRY, content, now)
     begins = now + RECOVERY_DELAY

@@ -8,6 +8,7 @@ from typing import Final
 
 from ledger.errors import FormatError, InvalidInputError
 from ledger.log.note_keys import KEY_BYTES, SigningKey
+from ledger.log.origins import require_deployment
 from ledger.store.durable import OWNER_ONLY, write_whole
 
 DEFAULT_ORIGIN: Final = "localhost/moiety"
@@ -21,7 +22,7 @@ def generate_key(path: Path, origin: str) -> SigningKey:
         InvalidInputError: the origin is not valid, or the file exists or cannot be written.
     """
     try:
-        key = SigningKey(origin, secrets.token_bytes(KEY_BYTES))
+        key = SigningKey(require_deployment(origin), secrets.token_bytes(KEY_BYTES))
     except FormatError as error:
         raise InvalidInputError.of("origin", error.reason) from None
     try:

@@ -49,6 +49,7 @@ from ledger.store.pools.turns import Turn
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.transactions import read_time
 from ledger.store.registry import key_changes
+from ledger.store.registry.people import read_people
 from services.signing.folder import CheckpointFolder
 
 logger: Final = structlog.get_logger("moiety.signer")
@@ -66,7 +67,7 @@ class _Last:
     """None if an earlier key signed it: then this key signs the log even if it did not grow."""
 
 
-_WRONG_KEY: Final = ("KEY_REPLACED", "KEY_NOT_NAMED")
+_WRONG_KEY: Final = ("KEY_REPLACED", "KEY_NOT_NAMED", "KEY_OF_ANOTHER")
 """Why a signer with the wrong key signs nothing; the one with the right key may be at work all the same."""
 
 
@@ -209,10 +210,15 @@ class Signer:
         """The changes of the key that led to this one.
 
         Raises:
-            StateError: it was replaced, or another key signs and no leaf says that this one comes next.
+            StateError: it was replaced, or another key signs and no leaf says that this one comes next, or it does not
+                have the name of this deployment, by which verifiers know it.
         """
         changes, key = key_changes.read_changes(connection), self._key.verifier_key
         name = f"{log_name(pool)}/checkpoints"
+        origin = read_people(connection, 1).origin
+        if origin != key.name:
+            detail = f"the key is that of {key.name}, and the deployment is {origin}; `moiety log key` makes one"
+            raise StateError(name, "KEY_OF_ANOTHER", detail)
         if any(change.old == key for change in changes):
             detail = f"the key {key} was replaced and signs nothing any more; start the signer with {changes[-1].new}"
             raise StateError(name, "KEY_REPLACED", detail)

@@ -320,6 +320,11 @@ def test_a_key_that_the_database_s_owner_recovers_waits_decides_nothing_older_an
         people = read_people(connection)
     assert warnings_of(people) == ["keys recovered by the database's owner: 1"]
     assert people.keys[mine.hash.split(":")[0]].begins == begins
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as again:
+        main(["db", "recover-key", f"operators/otto={mine.hash}"])
+    assert again.value.code == Exit.BAD_INPUT
+    assert "was issued before" in capsys.readouterr().err
 
 
 def test_nobody_suspends_the_other_so_that_one_is_left(olive: Client, otto: Client) -> None:

@@ -109,6 +109,17 @@ def test_a_log_that_grew_is_signed_once(scene: Scene, signer: Signer, folder: Ch
     assert copy == (second, stored(scene)[-1].note)
 
 
+def test_a_key_with_another_name_than_the_deployment_signs_nothing(scene: Scene, folder: CheckpointFolder) -> None:
+    """Whoever verifies knows the deployment by the name of its key: what such a key signs never verifies."""
+    misnamed = signer_on(scene, folder, SigningKey("exmaple.com", KEY.seed))
+    refused = refusal(misnamed, scene)
+    assert refused.kind == "KEY_OF_ANOTHER"
+    assert "the key is that of exmaple.com, and the deployment is log.example" in str(refused)
+    assert misnamed.run_once() == []
+    assert stored(scene) == []
+    assert len(signer_on(scene, folder).run_once()) == 1
+
+
 def test_another_process_goes_on_where_the_last_one_ended(scene: Scene, folder: CheckpointFolder) -> None:
     for number in range(3):
         scene.submit([event(number)], f"b-{number}")
@@ -388,7 +399,7 @@ def test_a_key_of_another_origin_signs_nothing(scene: Scene, signer: Signer, tmp
     signer.run_once()
     renewed = signer_on(scene, CheckpointFolder(tmp_path / "new"), SigningKey("log.example/2", bytes(32)))
     assert renewed.run_once() == []
-    assert refusal(renewed, scene).kind == "KEY_NOT_NAMED"
+    assert refusal(renewed, scene).kind == "KEY_OF_ANOTHER"
 
 
 def test_nothing_was_signed_and_so_nothing_can_be_adopted(scene: Scene, signer: Signer) -> None:
