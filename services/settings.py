@@ -26,6 +26,19 @@ _OPENID_ISSUER: Final = re.compile(
 """Plain http is for trying: what a provider on this machine says passes over no network."""
 MAX_PORT: Final = 65_535
 
+_FILES: Final = (
+    "openid_client_secret_file",
+    "tls_certificate_file",
+    "tls_key_file",
+    "tls_client_ca_file",
+    "signing_key_file",
+    "checkpoint_folder",
+    "payee_key_file",
+    "smtp_password_file",
+    "smtp_ca_file",
+)
+"""The settings that are paths; an empty variable is one that is not set, as in files for Compose."""
+
 
 class Settings(BaseSettings):
     """What a deployment can configure. docs/operations.md says when to."""
@@ -169,6 +182,11 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a URL such as {example}, with no options but those that Postgres has")
         return url
 
+    @field_validator(*_FILES, mode="before")
+    @classmethod
+    def _names_a_file(cls, path: object) -> object:
+        return path or None  # an empty path would be the folder that the process happens to be started in
+
     @field_validator("webhook_networks")
     @classmethod
     def _names_networks(cls, text: str) -> str:
@@ -181,11 +199,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _certificates_together(self) -> Settings:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_key_file: must be set together with tls_certificate_file")
+            raise ValueError("tls_key_file: must be set together with MOIETY_TLS_CERTIFICATE_FILE")
         if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
-            raise ValueError("tls_client_ca_file: needs tls_certificate_file")
+            raise ValueError("tls_client_ca_file: needs MOIETY_TLS_CERTIFICATE_FILE")
         if self.mtls_listen and self.tls_client_ca_file is None:
-            raise ValueError("mtls_listen: needs tls_client_ca_file")
+            raise ValueError("mtls_listen: needs MOIETY_TLS_CLIENT_CA_FILE")
         return self
 
     @model_validator(mode="after")
@@ -204,11 +222,11 @@ class Settings(BaseSettings):
             raise ValueError("public_url: must be http:// or https:// and a host, without a path")
         self._require_mail()
         if bool(self.openid_issuer) != bool(self.openid_client_id):
-            raise ValueError("openid_client_id: must be set together with openid_issuer")
+            raise ValueError("openid_client_id: must be set together with MOIETY_OPENID_ISSUER")
         if self.openid_issuer and not _OPENID_ISSUER.fullmatch(self.openid_issuer):
             raise ValueError("openid_issuer: must be an https address, without a query or a slash at its end")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
-            raise ValueError("checkpoint_folder: must be set together with signing_key_file")
+            raise ValueError("checkpoint_folder: must be set together with MOIETY_SIGNING_KEY_FILE")
         for address in filter(None, (self.listen, self.http_listen)):
             host = address.rpartition(":")[0]
             if self.tls_certificate_file is None and not is_loopback(host):
@@ -231,7 +249,7 @@ class Settings(BaseSettings):
         if self.smtp_security == "none" and not is_loopback(host):
             raise ValueError(f"smtp_security: must be starttls or tls for {host}, which is not a loopback address")
         if bool(self.smtp_user) != bool(self.smtp_password_file):
-            raise ValueError("smtp_password_file: must be set together with smtp_user")
+            raise ValueError("smtp_password_file: must be set together with MOIETY_SMTP_USER")
         try:
             sound = bool(self.mail_from) and bool(Contact(self.mail_from))
         except InvalidInputError:

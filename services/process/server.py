@@ -19,7 +19,7 @@ from services.api.grpc.interceptor import Gatekeeper
 from services.api.grpc.watchers import Watchers
 from services.parts import Parts
 from services.process.health import Health
-from services.process.listening import client_ca, connections_allowed
+from services.process.listening import bound_socket, client_ca, connections_allowed
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
@@ -114,6 +114,7 @@ class Server:
             else:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError:
+            bound_socket(address, setting, is_shared=False).close()  # which says why, where gRPC does not
             raise InvalidInputError.of(setting, f"cannot listen on {address}") from None
         return f"{address.rpartition(':')[0]}:{port}"
 
@@ -135,7 +136,8 @@ class Server:
             reason = "and MOIETY_TLS_KEY_FILE must be a certificate chain and its key, in PEM"
             raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", reason) from None
         except OSError as error:
-            raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", f"cannot be read: {error}") from None
+            setting = "MOIETY_TLS_KEY_FILE" if error.filename == str(key) else "MOIETY_TLS_CERTIFICATE_FILE"
+            raise InvalidInputError.of(setting, f"cannot be read: {error}") from None
         clients = client_ca(self._settings) if is_mutual else None
         return grpc.ssl_server_credentials([pair], clients, require_client_auth=is_mutual)
 

@@ -287,5 +287,5 @@ def test_a_batch_whose_object_was_swept_is_written_again(
 
 def test_a_url_that_is_no_store_is_refused() -> None:
     for url in ("ftp://x/y", "/var/bodies", "file://", "s3://"):
-        with pytest.raises(InvalidInputError, match="bodies_url"):
+        with pytest.raises(InvalidInputError, match="MOIETY_BODIES_URL"):
             open_objects(url)

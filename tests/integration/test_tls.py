@@ -183,17 +183,26 @@ def test_files_that_are_no_certificate_are_refused_before_anything_is_served(
 ) -> None:
     garbage = tmp_path / "garbage.pem"
     garbage.write_bytes(b"not a certificate")
-    for certificate, key in (
-        (tmp_path / "missing.pem", pair.key),
-        (pair.certificate, tmp_path),
-        (garbage, pair.key),
-        (pair.certificate, garbage),
-        (pair.key, pair.certificate),
-        (pair.certificate, make_pair(tmp_path, "other").key),
+    for certificate, key, at_fault in (
+        (tmp_path / "missing.pem", pair.key, "MOIETY_TLS_CERTIFICATE_FILE"),
+        (pair.certificate, tmp_path, "MOIETY_TLS_KEY_FILE"),
+        (garbage, pair.key, "MOIETY_TLS_CERTIFICATE_FILE"),
+        (pair.certificate, garbage, "MOIETY_TLS_CERTIFICATE_FILE"),
+        (pair.key, pair.certificate, "MOIETY_TLS_CERTIFICATE_FILE"),
+        (pair.certificate, make_pair(tmp_path, "other").key, "MOIETY_TLS_CERTIFICATE_FILE"),
     ):
         with pytest.raises(InvalidInputError) as caught:
             deploy(tls_certificate_file=certificate, tls_key_file=key)
-        assert [violation.field for violation in caught.value.violations] == ["MOIETY_TLS_CERTIFICATE_FILE"]
+        assert [violation.field for violation in caught.value.violations] == [at_fault]
+
+
+def test_an_address_that_is_taken_is_refused_with_the_reason(deploy: Callable[..., Deployment]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InvalidInputError, match=f"MOIETY_LISTEN: cannot listen on {address}: Address already"):
+            deploy(listen=address)
 
 
 @dataclass(frozen=True)

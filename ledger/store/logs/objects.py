@@ -28,10 +28,11 @@ def open_objects(url: str) -> Objects:
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        raise InvalidInputError.of("bodies_url", f"must begin with {', '.join(f'{each}://' for each in SCHEMES)}")
+        begin = ", ".join(f"{each}://" for each in SCHEMES)
+        raise InvalidInputError.of("MOIETY_BODIES_URL", f"must begin with {begin}")
     if parts.scheme == "file":
         if parts.netloc or not parts.path.strip("/"):
-            raise InvalidInputError.of("bodies_url", "must name a folder, such as file:///var/lib/moiety/bodies")
+            raise InvalidInputError.of("MOIETY_BODIES_URL", "must name a folder, such as file:///var/lib/moiety/bodies")
         return FolderObjects(Path(unquote(parts.path)))
     # What reaches the others is loaded by those who keep bodies there.
     from ledger.store.logs.remote_objects import RemoteObjects  # noqa: PLC0415

@@ -39,7 +39,7 @@ class RemoteObjects:
                 retry_config={"max_retries": _ATTEMPTS, "retry_timeout": _ASKED_FOR},
             )
         except BaseError as error:
-            raise InvalidInputError.of("bodies_url", f"cannot be used: {_first_line(error)}") from None
+            raise InvalidInputError.of("MOIETY_BODIES_URL", f"cannot be used: {_first_line(error)}") from None
         return cls(store)
 
     def put(self, key: str, body: bytes) -> None:

@@ -120,16 +120,27 @@ def test_any_other_address_needs_tls(host: str) -> None:
 
 def test_certificate_and_key_go_together() -> None:
     for one in ("tls_certificate_file", "tls_key_file"):
-        expected = [("MOIETY_TLS_KEY_FILE", "must be set together with tls_certificate_file")]
+        expected = [("MOIETY_TLS_KEY_FILE", "must be set together with MOIETY_TLS_CERTIFICATE_FILE")]
         assert violations(**{one: "x.pem"}) == expected
 
 
 def test_a_signing_key_goes_with_its_folder() -> None:
     for one in ("signing_key_file", "checkpoint_folder"):
-        expected = [("MOIETY_CHECKPOINT_FOLDER", "must be set together with signing_key_file")]
+        expected = [("MOIETY_CHECKPOINT_FOLDER", "must be set together with MOIETY_SIGNING_KEY_FILE")]
         assert violations(**{one: "x"}) == expected
     settings = load_settings(signing_key_file="key", checkpoint_folder="folder")
     assert (settings.signing_key_file, settings.checkpoint_folder) == (Path("key"), Path("folder"))
+
+
+def test_an_empty_path_is_none_and_not_the_folder_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [name for name, field in Settings.model_fields.items() if field.annotation == Path | None]
+    assert len(paths) == 9
+    for name in paths:
+        monkeypatch.setenv(f"MOIETY_{name.upper()}", "")
+    settings = load_settings()
+    assert [getattr(settings, name) for name in paths] == [None] * len(paths)
+    monkeypatch.setenv("MOIETY_SIGNING_KEY_FILE", "key")
+    assert violations() == [("MOIETY_CHECKPOINT_FOLDER", "must be set together with MOIETY_SIGNING_KEY_FILE")]
 
 
 def test_only_this_machine_is_loopback() -> None:
