@@ -19,7 +19,7 @@ from ledger.files.layout import (
     lines_of,
     parse_journal_line,
 )
-from ledger.files.tiles import TILE_WIDTH, Bundle, Tile, bundles, parse_bundle
+from ledger.files.tiles import TILE_WIDTH, Bundle, Tile, bundles, encode_tile, parse_bundle, parse_tile
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
@@ -81,10 +81,13 @@ class StaticLog:
         """Returns a tile's bytes.
 
         Raises:
-            FormatError: the tile is missing.
+            FormatError: the tile is missing, or has another length than its hashes.
         """
-        data, _ = self._read(tile)
-        return data[: 32 * tile.width]
+        data, width = self._read(tile)
+        try:
+            return encode_tile(parse_tile(data, width)[: tile.width])
+        except FormatError as error:
+            raise FormatError(self.folder + tile.path(), error.reason) from None
 
     def _read(self, place: Tile | Bundle) -> tuple[bytes, int]:
         # If the log has grown since, the full file may have replaced the partial one.

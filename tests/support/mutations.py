@@ -1,7 +1,8 @@
 """Random mutations of a bundle, on which both verifiers must agree: `python -m tests.support.mutations 10000`.
 
-Some change bytes of the archive. The others change what a log says, and seal it again: every hash that follows from
-the change is computed anew and the checkpoints are signed anew, so that only what the log says can be found.
+Some change bytes of the archive, some its files. The others change what a log says, and seal it again: every hash that
+follows from the change is computed anew and the checkpoints are signed anew, so that only what the log says can be
+found.
 """
 
 from __future__ import annotations
@@ -142,6 +143,29 @@ def changed_bytes(random: Random, whole: bytes) -> bytes:
     )
 
 
+def changed_files(random: Random, files: dict[str, bytes]) -> bytes:
+    """One change of the files of an archive, each of which is whole: of one's length, of their order or number."""
+    listed = list(files.items())
+    others = [number for number, (path, _) in enumerate(listed) if "body/" not in path]
+    at = random.choice((random.choice(others), random.randrange(len(listed))))  # most files are bodies
+    path, data = listed[at]
+    before, after = listed[:at], listed[at + 1 :]
+    shorter = data[: random.randrange(len(data))] if data else b"0"
+    extra = random.choice((f"{path}0", "tile/0/001", "body/00/" + "0" * 64, "README"))
+    return archive_of(
+        random.choice(
+            (
+                [*before, (path, data + random.choice((b"0", b"\n", bytes(32)))), *after],
+                [*before, (path, shorter), *after],
+                [*before, *after],
+                [*before, (path, data), (path, data), *after],
+                [*before, *after, (path, data)],
+                [*before, (path, data), (extra, data), *after],
+            )
+        )
+    )
+
+
 def changed_log(random: Random, sealed: Sealed) -> str:
     """One change of what a log says; returns which."""
     log = random.choice((sealed.pool, sealed.pool, sealed.pool, sealed.registry))
@@ -238,8 +262,11 @@ def mutants(seed: int, count: int, bundles: list[Path]) -> Iterator[tuple[str, b
     made = 0
     while made < count:
         whole, sealed = random.choice(parts)
-        if random.random() < 0.3:
+        kind = random.random()
+        if kind < 0.2:
             mutant, how = changed_bytes(random, whole), "bytes"
+        elif kind < 0.3:
+            mutant, how = changed_files(random, sealed.files), "files"
         else:
             changed = deepcopy(sealed)
             how = changed_log(random, changed)

@@ -20,7 +20,7 @@ def test_mutations_are_of_every_kind_and_some_of_them_hold(tmp_path: Path) -> No
         hows.add(how.partition(" ")[0])
         (tmp_path / "mutant.tar").write_bytes(mutant)
         held += finding_of(tmp_path / "mutant.tar") is None
-    assert hows >= {"bytes", "field", "drop", "more", "repeat", "leave", "swap", "body"}
+    assert hows >= {"bytes", "files", "field", "drop", "more", "repeat", "leave", "swap", "body"}
     assert held > 0
 
 

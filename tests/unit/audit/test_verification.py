@@ -267,6 +267,16 @@ def test_a_changed_byte_of_a_tile_is_found_in_the_tile(files: MemoryFiles) -> No
     assert finding.expected == HISTORY.entries[5].hash.hex()
 
 
+@pytest.mark.parametrize("more", [b"\n", bytes(32)])
+def test_what_comes_after_the_hashes_of_a_tile_is_found(files: MemoryFiles, more: bytes) -> None:
+    """A log has one bundle, byte for byte: nothing lies in it that no hash is of."""
+    for path in ("tile/0/000.p/21", "registry/tile/0/000.p/8"):
+        longer = MemoryFiles({**files.files, path: files.files[path] + more})
+        finding = found(longer)
+        assert (finding.step, finding.where.file) == (Step.ENTRIES, path)
+        assert f"must have {len(files.files[path])} bytes" in str(finding)
+
+
 @pytest.mark.parametrize("path", ["tile/0/000.p/21", "tile/entries/000.p/21", CHECKPOINT, JOURNAL, BALANCES])
 def test_a_file_that_is_missing_is_named(files: MemoryFiles, path: str) -> None:
     del files.files[path]
