@@ -16,6 +16,7 @@ from ledger.store.desk import webhooks
 from ledger.store.desk.deliveries import list_deliveries, try_again
 from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY, PoolRef, log_name
+from ledger.store.postgres.gates import Gate
 from ledger.store.postgres.transactions import read_time
 from ledger.store.registry.acts import Outcome
 from ledger.store.registry.people import read_people
@@ -37,6 +38,9 @@ from services.webhooks.signing import make_secret, require_secret
 FORMER_SECONDS: Final = 86_400
 """How long a secret that was replaced signs too."""
 
+TESTS_AT_ONCE: Final = 2
+"""Of one owner one: a receiver that never answers keeps a thread for as long as an attempt may take."""
+
 _STATES: Final = {
     pb.WEBHOOK_STATE_ACTIVE: WebhookState.ACTIVE,
     pb.WEBHOOK_STATE_PAUSED: WebhookState.PAUSED,
@@ -52,6 +56,7 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
         self._deliverer = parts.deliverer
         self._clock = parts.clock
         self._reach = Reach.of(parts.settings)
+        self._tests = Gate(TESTS_AT_ONCE, of_one=1, waiting=2 * TESTS_AT_ONCE)
 
     def CreateWebhook(self, request: pb.CreateWebhookRequest, context: grpc.ServicerContext) -> pb.Webhook:
         asked = request.webhook
@@ -138,7 +143,8 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
             pool = log_of(connection, found.content.log, "name")
         if details is None or found.content.state == WebhookState.REMOVED:
             raise StateError(f"webhooks/{found.name}", "REMOVED", "was removed, or its address and secret were erased")
-        answer = self._deliverer.test(origin, pool, found.content, details)
+        with self._tests.passed(caller().name):
+            answer = self._deliverer.test(origin, pool, found.content, details)
         return pb.TestWebhookResponse(status=answer.status or 0, problem=answer.problem)
 
     def GetWebhook(self, request: pb.GetWebhookRequest, context: grpc.ServicerContext) -> pb.Webhook:

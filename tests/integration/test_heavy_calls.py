@@ -33,6 +33,7 @@ HEAVY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "RevenueService/ListDues": ("platforms/tunesmith", {"parent": PARENT, "period": "2026-01"}),
     "RoundsService/GetFairness": ("operators/olive", {"name": ROUND}),
+    "RoundsService/CalculateRound": ("operators/olive", {"parent": PARENT, "request_id": "q"}),
     "RoundsService/PreviewRound": ("operators/olive", {"parent": PARENT}),
     "AccountsService/PreviewAdjustment": ("operators/olive", {"name": ROUND}),
     "AccountsService/ListAdjustments": ("operators/olive", {"parent": PARENT}),
@@ -80,17 +81,23 @@ def test_one_call_of_a_principal_is_let_in_at_a_time(gate: Gate, wire_of: Callab
         waits.result(60)
 
 
-def test_a_statement_file_waits_too(gate: Gate, wire_of: Callable[[str], Wire]) -> None:
+@pytest.mark.parametrize(
+    ("method", "fields", "code"),
+    [
+        # Nothing is signed here, and the round is posted.
+        ("RoundsService/GetStatementFile", {"collective": "collectives/irish"}, grpc.StatusCode.NOT_FOUND),
+        ("RoundsService/ApproveRound", {}, grpc.StatusCode.FAILED_PRECONDITION),
+    ],
+)
+def test_what_is_refused_in_the_end_waits_too(
+    gate: Gate, wire_of: Callable[[str], Wire], method: str, fields: dict[str, str], code: grpc.StatusCode
+) -> None:
     wire = wire_of("operators/olive")
-
-    def call() -> object:
-        return wire.call("RoundsService/GetStatementFile", name=ROUND, collective="collectives/irish")
-
     with ThreadPoolExecutor(1) as threads:
         with gate.passed("operators/olive"):
-            waits = threads.submit(lambda: refused(call))  # nothing is signed here
+            waits = threads.submit(lambda: refused(lambda: wire.call(method, name=ROUND, **fields)))
             wait_until(lambda: gate.waiting("operators/olive") == 1)
-        assert waits.result(60).code == grpc.StatusCode.NOT_FOUND
+        assert waits.result(60).code == code
 
 
 def test_others_are_let_in_while_a_principal_waits_for_its_turn(gate: Gate, wire_of: Callable[[str], Wire]) -> None:

@@ -6,11 +6,15 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
+from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
 import sqlalchemy as sa
 
@@ -34,16 +38,19 @@ from moiety import (
 )
 from moiety.v1 import webhooks_pb2 as pb
 from moiety.verbs.webhooks import make_webhook_secret
+from services.api.webhooks import TESTS_AT_ONCE
 from services.cli.app import main
 from services.webhooks.addresses import Reach
 from services.webhooks.delivery import Deliverer
 from services.webhooks.posting import Answer, Poster
+from tests.support.books import wait_until
 from tests.support.browsing import signed_in
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
 from tests.support.fsck_scene import report_of
 from tests.support.http import ask
 from tests.support.receiver import Receiver, answer, receiving
 from tests.support.scene import NOON, POOL, Scene, open_scene
+from tests.support.wire import Wire, refused, request_of
 
 
 @pytest.fixture(scope="module")
@@ -472,3 +479,31 @@ def test_the_command_registers_tries_shows_and_removes(
     assert "is paused at leaf" in run("pause", name)
     assert "goes on at leaf" in run("resume", name)
     assert "is removed" in run("remove", name)
+
+
+def test_receivers_that_never_answer_keep_no_threads_from_other_calls(
+    scene: Scene, receiver: Receiver, name: str
+) -> None:
+    owners, stopped = ("platforms/tunesmith", "collectives/irish"), Event()
+
+    def never(_: BaseHTTPRequestHandler) -> None:
+        stopped.wait(60)
+
+    receiver.answers = [never] * 100
+    with ExitStack() as stack:
+        stack.callback(stopped.set)
+        under_way = []
+        for owner in owners:
+            webhook = f"{name}-{owner.partition('/')[2]}"
+            scene.operator.create_webhook(webhook, f"pools/{POOL}", receiver.url, owner=owner)
+            wire = stack.enter_context(Wire(scene.deployment.address, scene.deployment.key(owner)))
+            asked = request_of("WebhooksService/TestWebhook", name=f"webhooks/{webhook}")
+            under_way += [wire.open("WebhooksService/TestWebhook", asked) for _ in range(24)]
+        wait_until(lambda: len(receiver.received) >= TESTS_AT_ONCE)
+        ada = stack.enter_context(Wire(scene.deployment.address, scene.deployment.key("auditors/ada")))
+        assert ada.open("RegistryService/ListPools", request_of("RegistryService/ListPools"), timeout=5).result().pools
+        assert len(receiver.received) == TESTS_AT_ONCE
+        refusals = {refused(each.result).code for each in under_way if each.done()}
+        assert refusals == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        for each in under_way:
+            each.cancel()

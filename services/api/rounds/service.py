@@ -99,12 +99,16 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         require_request_id(request.request_id, "request_id")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-        return self._round(pool, self._settlement.calculate(pool, actor(), request.request_id))
+        with self._heavy.passed(caller().name):
+            calculated = self._settlement.calculate(pool, actor(), request.request_id)
+        return self._round(pool, calculated)
 
     def ApproveRound(self, request: pb.ApproveRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
-        return self._round(pool, self._settlement.approve(pool, number, actor()))
+        with self._heavy.passed(caller().name):
+            approved = self._settlement.approve(pool, number, actor())
+        return self._round(pool, approved)
 
     def RejectRound(self, request: pb.RejectRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:
