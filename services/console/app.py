@@ -205,7 +205,7 @@ class Console:
         except FormStaleError:
             answer = _stale(visit, page)
         except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets a page
-            answer = _failed(visit, error)
+            answer = _failed(visit, page, error)
         if answer.headers.get("cache-control", "").startswith("public"):
             return answer  # what others get again must give nobody a cookie
         if visit.visitor != request.cookies.get(cookies.VISITOR):
@@ -264,8 +264,11 @@ def _stale(visit: Visit, page: Page) -> Response:
     return visit.page("error.html", 403, title=visit.text("Please try again"), detail=detail)
 
 
-def _failed(visit: Visit, error: Exception) -> Response:
+def _failed(visit: Visit, page: Page, error: Exception) -> Response:
     """The page that says what a handler said; of what nobody expected it says nothing but an id.
+
+    Logs have the path of pages that take a session, and of the others their pattern: a path that signs in, or that
+    unsubscribes, is a secret.
 
     What a page fails over, rather than a handler, is taken for something stored, as in a transaction: what forms send
     was checked when it was read.
@@ -274,7 +277,8 @@ def _failed(visit: Visit, error: Exception) -> Response:
     status = status_of(said, visit.request_id)
     detail = status.message
     if not is_expected(said):
-        logger.error("page failed", path=visit.path[:200], request_id=visit.request_id, exc_info=error)
+        path = page.path if page.is_open else visit.path[:200]
+        logger.error("page failed", path=path, request_id=visit.request_id, exc_info=error)
         what = detail if isinstance(said, UnreadableError) else visit.text("Something went wrong here.")
         detail = " ".join((what, visit.text("The log names it by:"), visit.request_id))
     return visit.page("error.html", _STATUS[status.code], title=visit.text("This did not work"), detail=detail)

@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from ledger.acts.controls import Controls
 from ledger.store.desk.tables import session
@@ -312,6 +313,23 @@ def test_a_link_signs_in_once_and_not_by_being_looked_at(scene: Scene) -> None:
     late = Sessions(parts.database, parts.clock).make_link(key_id)
     scene.deployment.clock.advance(hours=1)
     assert other.open(f"/sign-in/link/{late}").status == 403
+
+
+def test_a_link_that_could_not_be_used_is_not_in_the_log(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    key_id = scene.deployment.key("operators/otto").split("_")[1]
+    link = Sessions(scene.deployment.running.parts.database, scene.deployment.clock).make_link(key_id)
+    browser = Browser(scene.deployment.running.http_address)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as broken, capture_logs() as logged:
+        broken.setattr(Sessions, "owner", fail)
+        assert browser.open(f"/sign-in/link/{link}").status == 500
+    (failed,) = [each for each in logged if each["event"] == "page failed"]
+    assert failed["path"] == "/sign-in/link/{link}"
+    assert link not in str(logged)
+    assert "Sign in as otto" in browser.open(f"/sign-in/link/{link}").text
 
 
 def test_forms_from_elsewhere_do_nothing(scene: Scene) -> None:

@@ -152,6 +152,16 @@ def test_what_a_changed_row_fails_over_is_in_the_log_and_nowhere_else(
     assert "hunter2" in str(failed["exc_info"].__cause__)
 
 
+def test_what_was_sent_to_postgres_is_not_in_the_error_that_nobody_expected(scene: Scene) -> None:
+    broken = sa.text("SELECT 1 / (length(:sent) - 7)")
+    with (
+        pytest.raises(sa.exc.DBAPIError, match="division by zero") as caught,
+        scene.deployment.running.parts.database.transaction() as connection,
+    ):
+        connection.execute(broken, {"sent": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.fixture
 def configured_again() -> Iterator[None]:
     """Logs as they were, after a test that configures them otherwise."""

@@ -55,6 +55,8 @@ def open_engine(
         parsed,
         pool_size=max(1, connections),
         max_overflow=0,
+        # An error that nobody expected goes to the logs: with the statement, and without what was sent with it.
+        hide_parameters=True,
         # The ones used last have their buffers, plans and pages at hand; the others then need none.
         pool_use_lifo=True,
         connect_args={
