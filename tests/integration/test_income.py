@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_receipt_of_an_unknown_payer_waits_until_somebody_knows_whose_it_is(sc
     }  # fmt: skip
     with pytest.raises(FailedPreconditionError, match="unknown payer"):
         scene.operator.match_receipt(POOL, "m1", "songbird", request_id="m3")
+
+
+def test_who_asks_again_whose_a_receipt_is_gets_it_whatever_was_taken_back_since(scene: Scene) -> None:
+    receive(scene, 800, "m1", platform="")
+    match = partial(scene.operator.match_receipt, POOL, "m1", "tunesmith", request_id="m2")
+    matched = match()
+    scene.operator.reverse_receipt(POOL, "m1", 300, request_id="back", reason="sent back")
+    again = match()
+    assert (again.platform, again.reversed_minor) == (matched.platform, 300)
+    assert scene.balances()["credit/tunesmith"] == 500
+    with pytest.raises(InvalidArgumentError, match="other content"):
+        scene.operator.match_receipt(POOL, "m1", "songbird", request_id="m2")
 
 
 def test_a_report_is_reversed_in_parts_and_never_beyond_what_is_left(scene: Scene) -> None:

@@ -237,8 +237,12 @@ def _record_match(connection: sa.Connection, pool: PoolRef, content: MatchConten
 
 
 def _standing_match(connection: sa.Connection, pool: PoolRef, content: MatchContent) -> Income | None:
-    standing = movements.standing_movement(connection, pool, content)
-    return find_income(connection, pool, content.receipt) if standing else None
+    found = movements.find_movement(connection, pool, content.request_id)
+    if found is None:
+        return None
+    # The amount is what was left of the receipt then: some of it may have been taken back since.
+    movements.require_same(found, content.model_copy(update={"amount_minor": found.leaf.content.amount_minor}))
+    return find_income(connection, pool, content.receipt)
 
 
 RECORD_RECEIPT: Final = Effect(ReceiptContent, _record_receipt, _standing_receipt)

@@ -65,14 +65,18 @@ def _record_movement(
     return append_movement(connection, pool, content, now)
 
 
+def find_movement(connection: sa.Connection, pool: PoolRef, request_id: str) -> RecordedLeaf | None:
+    """Returns what was moved under a request id, if anything."""
+    return recorded(connection, pool, t.movement, t.movement.c.request_id == request_id, *MOVEMENTS)
+
+
 def standing_movement(connection: sa.Connection, pool: PoolRef, content: Movement) -> RecordedLeaf | None:
     """Returns what was moved under a request id before, if anything.
 
     Raises:
         IdentityReusedError: it was another content.
     """
-    key = t.movement.c.request_id == content.request_id
-    found = recorded(connection, pool, t.movement, key, *MOVEMENTS)
+    found = find_movement(connection, pool, content.request_id)
     return require_same(found, content) if found else None
 
 
