@@ -19,7 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from moiety.version import __version__
 
 if TYPE_CHECKING:
-    from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
+    from moiety import attribution as attribution
+    from moiety import errors as errors
+    from moiety import telemetry as telemetry
+    from moiety import v1 as v1
+    from moiety.batches import USAGE_SCHEMA, record_batches, usage_batches
     from moiety.client import AsyncClient, Client
     from moiety.errors import (
         AbortedError,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from moiety.keys import NewKey, make_key
     from moiety.memberships import read_membership
     from moiety.outbox import Delivery, Outbox, RefusedEvent
+    from moiety.tables import ArrowTable
     from moiety.telemetry import (
         Attribution,
         DomainMap,
@@ -80,7 +85,18 @@ if TYPE_CHECKING:
         ReplayProgress,
         ReplayVerdict,
     )
-    from moiety.v1.payments_pb2 import AccountDetails, BankAccount, BankFile, Payee, PayRun, Reconciliation, RunPayment
+    from moiety.v1.payments_pb2 import (
+        AccountDetails,
+        BankAccount,
+        BankFile,
+        BankLine,
+        BankLineDetail,
+        BankLinePart,
+        Payee,
+        PayRun,
+        Reconciliation,
+        RunPayment,
+    )
     from moiety.v1.registry_pb2 import (
         ApiKey,
         Collective,
@@ -99,7 +115,7 @@ if TYPE_CHECKING:
     from moiety.verbs.rounds import Preview
 
 _NAMES: Final = {
-    "moiety.batches": ("USAGE_SCHEMA", "ArrowTable", "record_batches", "usage_batches"),
+    "moiety.batches": ("USAGE_SCHEMA", "record_batches", "usage_batches"),
     "moiety.client": ("AsyncClient", "Client"),
     "moiety.errors": (
         "AbortedError",
@@ -116,7 +132,6 @@ _NAMES: Final = {
         "InvalidDomainError",
         "InvalidUsageError",
         "MoietyError",
-        "MoneyReceipt",
         "NoDomainsError",
         "NotFoundError",
         "OutOfRangeError",
@@ -136,6 +151,7 @@ _NAMES: Final = {
     "moiety.keys": ("NewKey", "make_key"),
     "moiety.memberships": ("read_membership",),
     "moiety.outbox": ("Delivery", "Outbox", "RefusedEvent"),
+    "moiety.tables": ("ArrowTable",),
     "moiety.telemetry": (
         "Attribution",
         "DomainMap",
@@ -302,14 +318,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"moiety.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'moiety' has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # a type checker would take any name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"moiety.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'moiety' has no attribute {name!r}")
+        found = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -16,8 +16,8 @@ bytes.)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterator
+from typing import Final
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from moiety import columns
 from moiety.errors import InvalidUsageError
 from moiety.ids import IdScheme
 from moiety.slices import slices
+from moiety.tables import ArrowTable, reader_of
 
 EVENTS_PER_BATCH: Final = 10_000
 """Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
@@ -71,26 +72,8 @@ _PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")
 _IPC: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
 
 
-class ArrowStreamable(Protocol):
-    """A table that offers itself as an Arrow stream: of pandas, polars, pyarrow, DuckDB and others."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
-
-
-class ArrowArrayable(Protocol):
-    """A table that offers itself as one Arrow struct array: a pyarrow record batch, for example."""
-
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
-
-
-ArrowTable = ArrowStreamable | ArrowArrayable
-"""What goes in everywhere where a table does. So do a LazyFrame of polars, a dataset or scanner of pyarrow, a mapping
-of column names to values, and a sequence of rows as mappings, which have no type in common.
-"""
-
-
 def usage_batches(
-    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
+    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme | str = IdScheme.OWN
 ) -> Iterator[bytes]:
     """Return the batches of a table of usage events, each as one Arrow IPC stream of one record batch.
 
@@ -98,7 +81,7 @@ def usage_batches(
     are derived from a column `id`; a batch is sent under the name of the same scheme.
 
     Raises:
-        ValueError: `events_per_batch` is not 1 to 65,536.
+        ValueError: `events_per_batch` is not 1 to 65,536, or there is no such `id_scheme`.
         TypeError: `table` is not an Arrow-capable table.
         InvalidUsageError: a column is missing, superfluous, of another type, or has values that do not fit its type.
     """
@@ -106,23 +89,24 @@ def usage_batches(
 
 
 def record_batches(
-    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
+    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme | str = IdScheme.OWN
 ) -> Iterator[pa.RecordBatch]:
     """Return the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
     where it has scores. A batch ends after `events_per_batch` events, and before it has more shares, scores, distinct
     ids or bytes than the service takes. `id_scheme` says how event ids are derived from a column `id`.
 
     Raises:
-        ValueError: `events_per_batch` is not 1 to 65,536.
+        ValueError: `events_per_batch` is not 1 to 65,536, or there is no such `id_scheme`.
         TypeError: `table` is not an Arrow-capable table.
         InvalidUsageError: a column is missing, superfluous, of another type, or has values that do not fit its type.
     """
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
         raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, got {events_per_batch}")
-    reader = _reader(table)
+    scheme = IdScheme(id_scheme)
+    reader = reader_of(table)
     schema = SCORE_SCHEMA if _is_of_scores(reader.schema) else USAGE_SCHEMA
     _require_columns(reader.schema, schema)
-    return _converted(reader, schema, events_per_batch, id_scheme)
+    return _converted(reader, schema, events_per_batch, scheme)
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
@@ -147,42 +131,6 @@ def decode(data: bytes) -> pa.RecordBatch:
     except pa.ArrowInvalid as error:
         raise ValueError(str(error)) from None
     return batch
-
-
-def _reader(table: ArrowTable) -> pa.RecordBatchReader:
-    if isinstance(table, pa.RecordBatchReader):  # taken as it is, so that errors of what feeds it stay what they are
-        return table
-    if hasattr(table, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(table)
-    if hasattr(table, "__arrow_c_array__"):
-        batch = pa.record_batch(table)
-        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-    return _other_reader(table)
-
-
-def _other_reader(table: Any) -> pa.RecordBatchReader:
-    """A reader of what is a table and does not say so."""
-    if type(table).__name__ == "LazyFrame":  # of polars
-        return _reader(table.collect())
-    if hasattr(table, "scanner"):  # a dataset of pyarrow
-        table = table.scanner()
-    if hasattr(table, "to_reader"):
-        return table.to_reader()
-    if isinstance(table, Mapping) or (isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table)):
-        try:
-            return pa.table(table).to_reader() if isinstance(table, Mapping) else _rows(table).to_reader()
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise InvalidUsageError("table", None, f"cannot be made of these values: {error}") from None
-    raise TypeError(
-        f"{type(table).__name__} is no table. Give one that Arrow reads (pandas, polars, pyarrow, DuckDB: it has"
-        " __arrow_c_stream__), a mapping of columns, a list of rows, or moiety.batch_of(events)"
-    )
-
-
-def _rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table. Arrow would leave out what the first row lacks."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:

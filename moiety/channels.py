@@ -66,10 +66,15 @@ def target_of(
     """Return the target that a client's arguments name.
 
     Raises:
-        ValueError: there is neither an API key nor a client certificate, the key is not printable ASCII, `insecure` is
-            asked for beyond the loopback or with a client certificate, or the CA certificate is invalid.
+        ValueError: the address is empty or a URL, there is neither an API key nor a client certificate, the key is not
+            printable ASCII, `insecure` is asked for beyond the loopback or with a client certificate, or the CA
+            certificate is invalid.
     """
-    if not (api_key.isascii() and api_key.isprintable()) or not (api_key or pair):
+    if not address or address.startswith(("http://", "https://")):
+        raise ValueError(f"the address must be host:port, without http://, got {address!r}")
+    if not api_key and not pair:
+        raise ValueError("there is neither an API key nor a client certificate")
+    if not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("the API key must be printable ASCII")
     metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
     loopback = is_loopback(address)

@@ -54,9 +54,9 @@ class Client(Blocking, AllVerbs):
             batch is answered within it, and a stream of answers as long as there is work.
 
     Raises:
-        ValueError: there is neither an API key nor a client certificate, the key is not printable ASCII, `insecure` is
-            asked for beyond the loopback or with a client certificate, a certificate is invalid, or
-            `timeout_seconds` is not more than 0.
+        ValueError: the address is empty or a URL, there is neither an API key nor a client certificate, the key is not
+            printable ASCII, `insecure` is asked for beyond the loopback or with a client certificate, a certificate is
+            invalid, or `timeout_seconds` is not more than 0 and at most 100,000,000.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import grpc
 
 from moiety.errors import ServiceError
 from moiety.ids import IdScheme
-from moiety.patience import Patience
+from moiety.patience import Patience, require_timeout
 from moiety.steps import Ask, End, Metadata, Open, Pause, Receive, Steps, Stream
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Connection:
     """
 
     def __init__(self, channel: Callable[[], grpc.Channel], metadata: Metadata, timeout_seconds: float) -> None:
-        if not timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds must be more than 0, got {timeout_seconds}")
+        require_timeout(timeout_seconds)
         self._channel = channel
         self.metadata = metadata
         self.timeout_seconds = timeout_seconds

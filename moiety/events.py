@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from enum import IntEnum
 from operator import index
+from typing import Any, Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -21,6 +22,11 @@ class Mode(IntEnum):
 
     AI_ONLY = usage_pb2.MODE_AI_ONLY
     HUMAN_AI = usage_pb2.MODE_HUMAN_AI
+
+
+_MODES: Final = frozenset(Mode)
+_ENDS: Final = (MINYEAR, MAXYEAR)
+"""Years in which a time may be one of another year in UTC, which Python has no time for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +56,32 @@ def batch_of(events: Iterable[UsageEvent]) -> pa.RecordBatch:
     """Return the events as one record batch of `USAGE_SCHEMA`, to be submitted like any table.
 
     Raises:
-        InvalidUsageError: a value does not fit its column, or a time has no zone.
+        InvalidUsageError: a value is not of its type, does not fit its column, or a time has no zone.
     """
     events = list(events)
     for position, event in enumerate(events):
-        if event.occurred_at.tzinfo is None:
-            raise InvalidUsageError("occurred_at", position, "has no time zone")
+        require_types(event, position)
     values: dict[str, list[object]] = {
         "event_id": [event.event_id.bytes for event in events],
         "work_id": [event.work_id for event in events],
         "occurred_at": [event.occurred_at for event in events],
-        "units": [_whole("units", place, event.units) for place, event in enumerate(events)],
+        "units": [index(event.units) for event in events],
         "mode": [int(event.mode) for event in events],
         "collectives": [list(event.shares) for event in events],
-        "shares": [
-            [_whole("shares", place, nano) for nano in event.shares.values()] for place, event in enumerate(events)
-        ],
+        "shares": [[index(nano) for nano in event.shares.values()] for event in events],
     }
     return pa.RecordBatch.from_arrays(
-        [_column(field, values[field.name]) for field in USAGE_SCHEMA], schema=USAGE_SCHEMA
+        [pa.array(values[field.name], field.type) for field in USAGE_SCHEMA], schema=USAGE_SCHEMA
     )
 
 
-def event_to_message(event: UsageEvent) -> usage_pb2.UsageEvent:
-    """Return an event as the contract's message.
+def event_to_message(event: UsageEvent, position: int = 0) -> usage_pb2.UsageEvent:
+    """Return an event, the one at a position of several, as the contract's message.
 
     Raises:
-        ValueError: `occurred_at` has no time zone, or a number does not fit its field.
+        InvalidUsageError: as `batch_of`.
     """
-    if event.occurred_at.tzinfo is None:
-        raise ValueError("occurred_at has no time zone")
+    require_types(event, position)
     message = usage_pb2.UsageEvent(
         event_id=str(event.event_id),
         work_id=event.work_id,
@@ -91,22 +93,50 @@ def event_to_message(event: UsageEvent) -> usage_pb2.UsageEvent:
     return message
 
 
-def _whole(field: str, position: int, value: object) -> int:
-    """A whole number. Arrow would cut the fraction of any other off."""
+def require_types(event: UsageEvent, position: int) -> None:
+    """Check that an event's values are of their types, and so can be sent: whether they are allowed, the service says.
+
+    Raises:
+        InvalidUsageError: one is not.
+    """
+    for field, reason in _faults(event):
+        raise InvalidUsageError(field, position, reason)
+
+
+def _faults(event: Any) -> Iterator[tuple[str, str]]:
+    """The fields whose values are not of their types, and what they must be."""
+    if not isinstance(event.event_id, UUID):
+        yield "event_id", f"must be a UUID, got {event.event_id!r}"
+    if event.work_id is not None and not _is_text(event.work_id):
+        yield "work_id", f"must be text, got {event.work_id!r}"
+    if not isinstance(event.occurred_at, datetime):
+        yield "occurred_at", f"must be a datetime, got {event.occurred_at!r}"
+    elif event.occurred_at.utcoffset() is None:
+        yield "occurred_at", "has no time zone"
+    elif event.occurred_at.year in _ENDS:
+        yield "occurred_at", f"is out of range: {event.occurred_at}"
+    if not _is_whole(event.units, 64):
+        yield "units", f"must be a whole number of 64 bits, got {event.units!r}"
+    if not _is_whole(event.mode, 8) or event.mode not in _MODES:
+        yield "mode", f"must be Mode.AI_ONLY or Mode.HUMAN_AI, got {event.mode!r}"
+    if not isinstance(event.shares, Mapping):
+        yield "shares", f"must be a mapping, got {event.shares!r}"
+        return
+    for collective, nano in event.shares.items():
+        if not _is_text(collective):
+            yield "collectives", f"must be text, got {collective!r}"
+        if not _is_whole(nano, 32):
+            yield "shares", f"must be whole numbers of billionths, of 32 bits, got {nano!r}"
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text that has a form in UTF-8: halves of surrogate pairs have none."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_whole(value: object, bits: int) -> bool:
+    """Whether a value is a whole number that fits; a float is none, nor is a boolean."""
     try:
-        return index(value)  # type: ignore[arg-type]  # that is what is found out
+        return not isinstance(value, bool) and -(1 << bits - 1) <= index(value) < 1 << bits - 1  # type: ignore[arg-type]
     except TypeError:
-        unit = " of billionths" if field == "shares" else ""
-        raise InvalidUsageError(field, position, f"must be a whole number{unit}, got {value!r}") from None
-
-
-def _column(field: pa.Field, values: list[object]) -> pa.Array:
-    try:
-        return pa.array(values, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as error:
-        for position, value in enumerate(values):
-            try:
-                pa.array([value], field.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as reason:
-                raise InvalidUsageError(field.name, position, str(reason)) from None
-        raise InvalidUsageError(field.name, None, str(error)) from None
+        return False

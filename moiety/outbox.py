@@ -71,6 +71,7 @@ class Outbox:
         self._syncing = Lock()
         self._appended = self._synced = 0
         self._failed = False
+        self._process: Final = os.getpid()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
         try:
@@ -87,13 +88,15 @@ class Outbox:
         `asyncio.to_thread`.
 
         Raises:
-            InvalidUsageError: a value does not fit, or a time has no zone; none of the events is kept.
-            OutboxError: the outbox is closed, or the disk failed before; open it again then.
+            InvalidUsageError: a value is not of its type, or a time has no zone; none of the events is kept.
+            OutboxError: the outbox is closed, or the disk failed before; open it again then. Or it was opened before
+                the process was forked.
             OSError: the disk is full or failed; whether the events are kept is then not known, and putting them again
                 is safe.
         """
-        batch_of(events)
-        records = b"".join(record_of(event_to_message(event).SerializeToString()) for event in events)
+        messages = [event_to_message(event, place) for place, event in enumerate(events)]
+        records = b"".join(record_of(message.SerializeToString()) for message in messages)
+        self._require_own()
         with self._appending:
             file = self._writable()
             start = file.tell()
@@ -136,7 +139,12 @@ class Outbox:
         self.close()
 
     def sealed(self) -> list[Path]:
-        """Make batches of all events, and return their files, the oldest first."""
+        """Make batches of all events, and return their files, the oldest first.
+
+        Raises:
+            OutboxError: a file is damaged, or the outbox was opened before the process was forked.
+        """
+        self._require_own()
         with self._appending:
             self._end_file()
             for path in sorted(self.folder.glob("*.events")):
@@ -173,6 +181,16 @@ class Outbox:
                 self._write_batches(f"{path.stem}-0", others)
             self.remove(path)
         return refused
+
+    def _require_own(self) -> None:
+        """Check that this process opened the outbox. A child of it has the same open file, which the parent removes
+        once it is delivered: what the child puts would be lost.
+
+        Raises:
+            OutboxError: it is such a child.
+        """
+        if os.getpid() != self._process:
+            raise OutboxError(self.folder, "was opened before this process was forked; open one in each process")
 
     def _writable(self) -> IO[bytes]:
         """The file that takes events: the one that did, or the next."""

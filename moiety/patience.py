@@ -15,6 +15,9 @@ logger: Final = logging.getLogger("moiety")
 DELAY_SECONDS_FIRST: Final = 0.2
 DELAY_SECONDS_MAX: Final = 5.0
 
+TIMEOUT_SECONDS_MAX: Final = 10.0**8
+"""Three years. gRPC takes a deadline that it cannot count to as one that has passed."""
+
 _RETRIED: Final = (UnavailableError, AbortedError)
 _DOUBLINGS_MAX: Final = 32
 
@@ -27,6 +30,18 @@ def may_pass(error: ServiceError) -> bool:
     if isinstance(error, ResourceExhaustedError):
         return error.retry_after_seconds is not None
     return isinstance(error, _RETRIED)
+
+
+def require_timeout(timeout_seconds: float) -> None:
+    """Check that calls can have a timeout.
+
+    Raises:
+        ValueError: it is not more than 0 and at most `TIMEOUT_SECONDS_MAX`.
+    """
+    if not 0 < timeout_seconds <= TIMEOUT_SECONDS_MAX:
+        raise ValueError(
+            f"timeout_seconds must be more than 0 and at most {TIMEOUT_SECONDS_MAX:.0f}, got {timeout_seconds}"
+        )
 
 
 class Patience:

@@ -11,15 +11,16 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from moiety.batches import EVENTS_PER_BATCH, ArrowTable, decode, encode, record_batches
+from moiety.batches import EVENTS_PER_BATCH, decode, encode, record_batches
 from moiety.connection import PAGE_SIZE
 from moiety.errors import BatchRefusedError, InvalidArgumentError, InvalidUsageError, MoietyError, NoDomainsError
 from moiety.events import UsageEvent, event_to_message
 from moiety.ids import IdScheme
 from moiety.outbox import Delivery, Outbox, RefusedEvent
-from moiety.patience import Patience
+from moiety.patience import Patience, require_timeout
 from moiety.steps import Pages, Steps, Work
 from moiety.submission import PreparedBatch, Submission
+from moiety.tables import ArrowTable
 from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
 from moiety.telemetry.intake import TelemetryIntake
 from moiety.v1 import usage_pb2 as pb
@@ -69,6 +70,7 @@ class UsageVerbs(RegistryVerbs):
                 answer gives it the client's `timeout_seconds` anew.
 
         Raises:
+            ValueError: `events_per_batch` or `timeout_seconds` is out of range.
             InvalidUsageError: the table cannot be made into batches.
             BatchRefusedError: the service refused some batches; it names the events, and the others are recorded.
             ServiceError: the service refused the submission as such, or was unavailable for too long. Each of these has
@@ -181,6 +183,7 @@ class UsageVerbs(RegistryVerbs):
         """The patience of a submission: for all of it, or for as long as it gets answers."""
         if timeout_seconds is None:
             return Patience(self._connection.timeout_seconds, renewed=True)
+        require_timeout(timeout_seconds)
         return Patience(timeout_seconds)
 
     def _run(self, submission: Submission, patience: Patience) -> Steps[list[pb.Receipt]]:
@@ -253,13 +256,16 @@ class UsageVerbs(RegistryVerbs):
 
         The batch id is yours: repeating it with the same events gives the first receipt. With `validate_only`
         the events are checked and nothing is recorded.
+
+        Raises:
+            InvalidUsageError: a value of an event is not of its type, or a time has no zone.
         """
         scheme = yield from self._known_id_scheme(pool)
         request = pb.SubmitUsageRequest(
             parent=pool_name(pool),
             batch_id=batch_id,
             method_id=method,
-            events=map(event_to_message, events),
+            events=[event_to_message(event, place) for place, event in enumerate(events)],
             validate_only=validate_only,
             id_scheme=_scheme_to_proto(scheme),
         )

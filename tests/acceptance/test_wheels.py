@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,36 @@ def test_the_sdk_leaves_no_other_top_level_name(wheels: dict[str, Path], tmp_pat
     done = run(python, "-c", "import moiety; print(moiety.Client.__module__, moiety.__version__)", folder=tmp_path)
     assert done.stdout.split() == ["moiety.client", moiety.__version__], done.stderr
     assert not (tmp_path / "sdk" / "bin" / "moiety").exists()
+
+
+USERS: Final = """\
+import asyncio
+import moiety
+
+def report(client: moiety.Client, lazy: object) -> None:
+    receipts: list[moiety.Receipt] = client.submit_usage("folk", [{"id": "play-1", "units": 1}], "ngram")
+    client.submit_usage("folk", {"id": ["play-1"]}, "ngram")
+    size: int = next(client.watch("folk")).index
+    code = moiety.errors.NotFoundError("gone").code
+    line: moiety.BankLine = moiety.BankLine(lines=1)
+    client.submit_usage("folk", lazy, "ngram")
+    moiety.submit("folk")
+    print(receipts, size, code, line)
+
+async def balance(client: moiety.AsyncClient) -> moiety.Balance:
+    return await client.get_balance("folk", 7)
+"""
+COMPLAINTS: Final = ((9, "call-arg"), (10, "arg-type"), (11, "attr-defined"), (15, "arg-type"))
+"""What a type checker finds in it: a field that is not there, what is no table, a name that is not there, a number."""
+
+
+def test_a_program_s_mistakes_are_found_by_a_type_checker(wheels: dict[str, Path], tmp_path: Path) -> None:
+    python = installed(tmp_path / "sdk", wheels["moiety"])
+    (tmp_path / "users.py").write_text(USERS)
+    command = (sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "users.py")
+    done = run(*command, folder=tmp_path)
+    found = re.findall(r"users\.py:(\d+): error: .*\[([a-z-]+)\]", done.stdout)
+    assert tuple((int(line), code) for line, code in found) == COMPLAINTS, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

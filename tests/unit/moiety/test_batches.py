@@ -189,6 +189,14 @@ def test_an_ordered_id_has_the_time_in_it() -> None:
     assert {UUID(bytes=value).version for value in ids} == {8}
 
 
+def test_a_scheme_may_be_given_by_its_name_and_no_other_is_taken_for_one() -> None:
+    own = TABLE.drop(["event_id"]).append_column("id", [["a", "b", "c"]])
+    for scheme in IdScheme:
+        assert list(usage_batches(own, id_scheme=str(scheme))) == list(usage_batches(own, id_scheme=scheme))
+    with pytest.raises(ValueError, match="'ordered' is not a valid IdScheme"):
+        usage_batches(own, id_scheme="ordered")
+
+
 def test_an_own_id_is_a_hash() -> None:
     """UUIDv8 in RFC 9562 section 5.8: version and variant stand in the digest's place, its other bits stay."""
     digest = int.from_bytes(sha256("pläy-1".encode()).digest()[:16], "big")
@@ -422,17 +430,37 @@ def test_an_event_as_a_message_says_the_same() -> None:
 @pytest.mark.parametrize(
     ("changed", "field", "told"),
     [
-        ({"units": 2.5}, "units", "must be a whole number, got 2.5"),
-        ({"units": 2.0}, "units", "must be a whole number, got 2.0"),
-        ({"shares": {"irish": 0.6}}, "shares", "must be a whole number of billionths, got 0.6"),
-        ({"shares": {"irish": "6"}}, "shares", "must be a whole number of billionths, got '6'"),
+        ({"units": 2.5}, "units", "must be a whole number of 64 bits, got 2.5"),
+        ({"units": 2.0}, "units", "must be a whole number of 64 bits, got 2.0"),
+        ({"units": True}, "units", "must be a whole number of 64 bits, got True"),
+        ({"units": 2**63}, "units", f"must be a whole number of 64 bits, got {2**63}"),
+        ({"shares": {"irish": 0.6}}, "shares", "must be whole numbers of billionths, of 32 bits, got 0.6"),
+        ({"shares": {"irish": "6"}}, "shares", "must be whole numbers of billionths, of 32 bits, got '6'"),
+        ({"shares": {"irish": 2**31}}, "shares", f"must be whole numbers of billionths, of 32 bits, got {2**31}"),
+        ({"shares": None}, "shares", "must be a mapping, got None"),
+        ({"shares": {None: 1}}, "collectives", "must be text, got None"),
+        ({"shares": {"\ud800": 1}}, "collectives", "must be text, got '\\ud800'"),
+        ({"work_id": "\udfff"}, "work_id", "must be text, got '\\udfff'"),
+        ({"work_id": b"urn:a"}, "work_id", "must be text, got b'urn:a'"),
+        ({"event_id": "play-1"}, "event_id", "must be a UUID, got 'play-1'"),
+        ({"occurred_at": "2026-03-01T12:00Z"}, "occurred_at", "must be a datetime, got '2026-03-01T12:00Z'"),
+        ({"occurred_at": NOON.date()}, "occurred_at", "must be a datetime, got datetime.date(2026, 3, 1)"),
+        ({"occurred_at": NOON.replace(year=9999)}, "occurred_at", "is out of range: 9999-03-01 12:00:00+00:00"),
+        ({"mode": 0}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 0"),
+        ({"mode": 7}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 7"),
+        ({"mode": 1.0}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 1.0"),
+        ({"mode": "AI_ONLY"}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 'AI_ONLY'"),
     ],
 )
-def test_an_event_s_numbers_are_whole_and_none_is_cut(changed: dict[str, Any], field: str, told: str) -> None:
+def test_an_event_whose_values_are_of_other_types_is_refused_and_nothing_is_cut(
+    changed: dict[str, Any], field: str, told: str
+) -> None:
     whole = UsageEvent(uuid7(), datetime(2026, 3, 1, tzinfo=UTC), 1, Mode.AI_ONLY, {"irish": 1})
-    with pytest.raises(InvalidUsageError) as caught:
-        batch_of([whole, replace(whole, **changed)])
-    assert (caught.value.field, caught.value.position, caught.value.reason) == (field, 1, told)
+    wrong = replace(whole, **changed)
+    for refuse in (lambda: batch_of([whole, wrong]), lambda: event_to_message(wrong, 1)):
+        with pytest.raises(InvalidUsageError) as caught:
+            refuse()
+        assert (caught.value.field, caught.value.position, caught.value.reason) == (field, 1, told)
 
 
 def pairs_of(column: list[list[str]], amounts: list[list[Any]], amount: str) -> list[list[dict[str, Any]]]:
@@ -503,7 +531,15 @@ def test_what_is_a_table_in_another_way_is_taken(tmp_path: Path) -> None:
 def test_rows_that_make_no_table_are_refused() -> None:
     rows = TABLE.to_pylist()
     for wrong, told in (
-        ([*rows, rows[0] | {"units": "many"}], "cannot be made"),
+        ([*rows, rows[0] | {"units": "many"}], r"^events\[3\]\.units: cannot be made a column: .*'many'"),
+        ([*rows, rows[0] | {"units": 2**70}], r"^events\[3\]\.units: cannot be made a column"),
+        ([*rows, rows[0] | {"work_id": "\ud800"}], r"^events\[3\]\.work_id: cannot be made a column: .*surrogates"),
+        ([rows[0] | {7: 1}], "^table: has a column whose name is not text: 7"),
+        (COLUMNS | {"units": [1]}, "^table: has columns of several lengths"),
+        (COLUMNS | {"units": 1}, "^units: cannot be made a column"),
+        (pl.DataFrame(COLUMNS, schema=SCHEMA)["units"], "^table: cannot be read by Arrow"),
+        (pa.array([1, 2]), "^table: cannot be read by Arrow"),
+        (pd.DataFrame({"units": pd.Series([1, "x"], dtype=object)}), "^table: cannot be read by Arrow: .*units"),
         ([*rows, rows[0] | {"unit": 1}], "unit: is not a column"),
         ([rows[0] | {"shares": [0.4, 0.6]}], "billionths"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -23,9 +24,10 @@ from moiety import (
     Violation,
     blocking,
 )
+from moiety.patience import TIMEOUT_SECONDS_MAX
 from moiety.submission import BATCHES_IN_FLIGHT
 from moiety.v1 import registry_pb2, usage_pb2
-from tests.support.far_end import GIVEN_UP, UNAVAILABLE, FarEnd, bad_request, status
+from tests.support.far_end import GIVEN_UP, UNAVAILABLE, FarEnd, bad_request, listening, status
 from tests.support.far_end import usage as table
 
 
@@ -293,7 +295,31 @@ def test_a_ca_certificate_is_one(certificate: bytes) -> None:
         Client("moiety.example:50051", "secret", ca_certificate=certificate)
 
 
-@pytest.mark.parametrize("api_key", ["", "two\nlines", "ключ"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf, 1e30])
+def test_a_deadline_is_one_that_can_be_counted_to(client: Client, seconds: float) -> None:
+    with pytest.raises(ValueError, match="timeout_seconds must be more than 0 and at most 100000000"):
+        Client("127.0.0.1:1", "secret", timeout_seconds=seconds)
+    with pytest.raises(ValueError, match="timeout_seconds must be"):
+        client.submit_usage("folk", table(1), "ngram", timeout_seconds=seconds)
+
+
+def test_a_call_may_take_as_long_as_three_years(far_end: FarEnd) -> None:
+    with listening(far_end) as address, Client(address, "secret", timeout_seconds=TIMEOUT_SECONDS_MAX) as client:
+        assert len(client.submit_usage("folk", table(1), "ngram")) == 1
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:8080", "https://moiety.example"])
+def test_an_address_is_no_url(address: str) -> None:
+    with pytest.raises(ValueError, match="must be host:port"):
+        Client(address, "secret")
+
+
+def test_somebody_is_calling() -> None:
+    with pytest.raises(ValueError, match="neither an API key nor a client certificate"):
+        Client("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("api_key", ["two\nlines", "ключ"])
 def test_an_api_key_is_printable_ascii(api_key: str) -> None:
     with pytest.raises(ValueError, match="printable") as caught:
         Client("127.0.0.1:1", api_key)

@@ -332,3 +332,38 @@ def test_whatever_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path, c
     assert len(acknowledged) >= sum(wanted for _, wanted in kills)
     assert acknowledged <= set(found)
     assert len(set(found) - acknowledged) <= len(kills)  # put, and killed before it was told
+
+
+FORKING: Final = """\
+import os
+import sys
+from tests.unit.moiety.test_outbox import OutboxError, event, opened
+
+box = opened(sys.argv[1])
+box.put(event(1))
+if os.fork() == 0:
+    for use in (lambda: box.put(event(2)), box.sealed, lambda: box.put(event(3))):
+        try:
+            use()
+        except OutboxError as error:
+            print(error.reason, flush=True)
+    os._exit(0)
+os.wait()
+box.put(event(4))
+"""
+
+
+def test_a_forked_child_is_refused_since_its_parent_removes_the_file_that_it_has(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", FORKING, tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == 3 * "was opened before this process was forked; open one in each process\n"
+    with opened(tmp_path) as box:
+        assert len(box) == 2
+
+
+@pytest.mark.parametrize("changes", [{"mode": 7}, {"work_id": "\ud800"}])
+def test_an_event_that_could_not_be_sent_is_not_kept(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with opened(tmp_path) as box:
+        with pytest.raises(InvalidUsageError, match=r"^events\[1\]"):
+            box.put(event(1), event(2, **changes))
+        assert (len(box), box.sealed()) == (0, [])
