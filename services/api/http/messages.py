@@ -1,8 +1,7 @@
 """The message of a call, read from its body once the call is let in.
 
-What a body takes to read is bounded before it is read: how many bytes it unpacks to, and of JSON how many elements it
-has and how long its texts and lists are. A few bytes may say much, and Python has no way to stop reading JSON in
-between. Large messages are read one at a time, by a thread of their own, for each principal in turn; small ones never
+What a body takes to read is bounded before it is read: how many bytes it unpacks to, and of JSON what `json_messages`
+bounds. Large messages are read one at a time, by a thread of their own, for each principal in turn; small ones never
 wait for them.
 """
 
@@ -10,13 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import zlib
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
-from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ledger.errors import InvalidInputError
@@ -34,6 +30,7 @@ from services.api.contract import Method
 from services.api.http.carried import Entered
 from services.api.http.dialects import JSON, Dialect
 from services.api.http.exchange import Exchange
+from services.api.http.json_messages import from_json
 
 BODY_SECONDS: Final = 60.0
 """How long the message of a method that takes bodies may take to come; it holds no thread meanwhile."""
@@ -41,18 +38,6 @@ BODY_SECONDS: Final = 60.0
 READ_AT_ONCE_BYTES: Final = 64 * 1024
 """A message that unpacks to more is large: fifty events with sixteen shares, which take some milliseconds to read."""
 
-JSON_ELEMENTS_MAX: Final = 2**18
-"""Commas, and brackets and braces that open. A thousand events of 64 shares have 199,004; reading so many takes half a
-second. Those within texts are counted too: no field of the contract has a text with many."""
-
-JSON_LIST_MAX: Final = 10_000
-"""Elements of one list in JSON: ten times what any field of the contract takes."""
-
-JSON_TEXT_MAX: Final = 2**18
-"""Characters of one text in JSON, where it is no bytes in base64: eight times what any field of the contract takes.
-protobuf looks at each of them with Python's lock held."""
-
-_JSON_DEPTH: Final = 20
 _ENVELOPE: Final = 5
 _COMPRESSED: Final = 0x01
 _BASE64: Final = 4 / 3
@@ -184,50 +169,3 @@ def _unpacked_zstd(raw: bytes, most: int) -> bytes:
     if len(found) > most:
         raise MessageTooLargeError(len(found), most)
     return found
-
-
-def from_json(raw: bytes, kind: type[Message]) -> Message:
-    """Returns the message that JSON says.
-
-    Raises:
-        InvalidInputError: it is none, or has more elements, a longer list or a longer text than any message has.
-    """
-    count = sum(map(raw.count, (b",", b"[", b"{")))
-    if count > JSON_ELEMENTS_MAX:
-        raise InvalidInputError.of("request", f"must have at most {JSON_ELEMENTS_MAX:,} elements, has {count:,}")
-    try:
-        document = json.loads(raw.decode(), object_pairs_hook=_unrepeated)
-        _require_short(document, kind)
-        return json_format.ParseDict(document, kind(), max_recursion_depth=_JSON_DEPTH)
-    except json_format.ParseError as error:
-        raise InvalidInputError.of("request", str(error).partition("\n")[0][:300]) from None
-    except (UnicodeDecodeError, RecursionError, ValueError):
-        raise InvalidInputError.of("request", "is not JSON in UTF-8") from None
-
-
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise json_format.ParseError("has a field twice in one object")
-    return found
-
-
-def _require_short(document: Any, kind: type[Message]) -> None:
-    """Check lists and texts, but for what is bytes in base64."""
-    if not isinstance(document, dict):
-        raise json_format.ParseError("must be an object")
-    fields = kind.DESCRIPTOR.fields
-    in_base64 = {
-        name for field in fields if field.type == FieldDescriptor.TYPE_BYTES for name in (field.json_name, field.name)
-    }
-    left = [value for name, value in document.items() if name not in in_base64]
-    while left:
-        value = left.pop()
-        if isinstance(value, str) and len(value) > JSON_TEXT_MAX:
-            raise InvalidInputError.of("request", f"has a text of {len(value):,} characters")
-        if isinstance(value, list):
-            if len(value) > JSON_LIST_MAX:
-                raise InvalidInputError.of("request", f"has a list of {len(value):,} elements")
-            left += value
-        elif isinstance(value, dict):
-            left += value.values()

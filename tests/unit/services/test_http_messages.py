@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from ledger.errors import InvalidInputError
-from moiety.v1 import payments_pb2, registry_pb2, usage_pb2
-from services.api.http.messages import JSON_LIST_MAX, JSON_TEXT_MAX, from_json
+from moiety.v1 import audit_pb2, payments_pb2, registry_pb2, revenue_pb2, usage_pb2
+from services.api.http.json_messages import JSON_LIST_MAX, JSON_TEXT_MAX, from_json
 
 
 def events(count: int, shares: int) -> dict[str, Any]:
@@ -59,3 +59,38 @@ def test_bytes_may_be_as_long_as_a_bank_s_file() -> None:
 def test_what_says_too_much_or_nothing_is_refused(raw: bytes, says: str) -> None:
     with pytest.raises(InvalidInputError, match=says):
         from_json(raw, registry_pb2.GetPoolRequest)
+
+
+@pytest.mark.parametrize(
+    "amount", ['"1_000"', '"٣"', '"+5"', '"5\\n"', '" 5"', '"1.000"', '"1e3"', '""', "1.5", "1e400", "true", "[]", "{}",
+               '"9223372036854775808"', "9223372036854775808", "9007199254740994.0"],
+)  # fmt: skip
+def test_a_whole_number_is_written_in_one_way(amount: str) -> None:
+    raw = f'{{"parent":"pools/folk","report":{{"currency":"EUR","amountMinor":{amount}}}}}'.encode()
+    with pytest.raises(InvalidInputError) as caught:
+        from_json(raw, revenue_pb2.ReportRevenueRequest)
+    (violation,) = caught.value.violations
+    assert violation.field in ("report.amount_minor", "request")
+
+
+@pytest.mark.parametrize(
+    ("amount", "found"), [('"1000"', 1000), ("1000", 1000), ("1e3", 1000), ("1000.0", 1000), ('"-7"', -7), ("null", 0)]
+)
+def test_a_whole_number_may_be_text_or_a_number(amount: str, found: int) -> None:
+    raw = f'{{"report":{{"amountMinor":{amount}}}}}'.encode()
+    read: Any = from_json(raw, revenue_pb2.ReportRevenueRequest)
+    assert read.report.amount_minor == found
+
+
+def test_a_wrong_number_is_named_by_its_place() -> None:
+    document = json.loads(json.dumps(events(2, 2)))
+    document["events"][1]["shares"][0]["shareNano"] = "0x10"
+    with pytest.raises(InvalidInputError, match=r"^events\[1\]\.shares\[0\]\.share_nano: .*'0x10'"):
+        from_json(json.dumps(document).encode(), usage_pb2.SubmitUsageRequest)
+
+
+def test_a_field_is_there_under_one_of_its_names_and_a_repeated_one_is_named() -> None:
+    with pytest.raises(InvalidInputError, match=r"^page_size: is there twice, as pageSize and page_size"):
+        from_json(b'{"pageSize":1,"page_size":2}', audit_pb2.ListLeavesRequest)
+    with pytest.raises(InvalidInputError, match="'name' twice"):
+        from_json(b'{"name":"a","name":"b"}', registry_pb2.GetPoolRequest)
