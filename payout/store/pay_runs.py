@@ -71,8 +71,7 @@ class Event:
 
 
 def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, now: datetime) -> Leaf[PayRunContent]:
-    plan = parse_plan(log.checked_body(connection, pool, bytes.fromhex(content.plan_sha256)))
-    _require_payees(connection, plan, now)
+    plan = _plan_of(connection, content)
     leaf_index = append_act(connection, pool, content, now)
     row = {"name": content.pay_run, "bank_account": content.bank_account, "created_at": now}
     with taken_keys(lambda _: AlreadyExistsError(f"payRuns/{content.pay_run}")):
@@ -85,31 +84,27 @@ def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, no
     return Leaf(pool.name, leaf_index, now, content)
 
 
-def _require_payees(connection: sa.Connection, plan: Plan, now: datetime) -> None:
-    """Check that every account is still the one that was planned, that its waiting time is over, and that no collective
-    was suspended meanwhile.
-
-    Raises:
-        LostRaceError: something changed since the run was planned.
-    """
-    latest = {payee.collective: payee for payee in payees.list_payees(connection)}
-    active = {each.name for each in list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
-    for payment in plan.payments:
-        payee = latest.get(payment.collective)
-        if payee is None or payee.leaf_index != payment.payee or now < payee.payable_from:
-            raise LostRaceError(f"the account of collectives/{payment.collective}")
-        if payment.collective not in active:
-            raise LostRaceError(f"the status of collectives/{payment.collective}")
-
-
 def _rests_on(connection: sa.Connection, _: PoolRef, content: PayRunContent) -> dict[str, str]:
-    return {f"bankAccounts/{content.bank_account}": version_of(connection, content.bank_account)}
+    """The version of the bank account, and whether all can still be paid as the plan says: of the collectives that it
+    pays none has another account by now, and none was suspended.
+    """
+    latest = {payee.collective: payee.leaf_index for payee in payees.list_payees(connection)}
+    active = {each.name for each in list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
+    changed = [
+        payment.collective
+        for payment in _plan_of(connection, content).payments
+        if latest.get(payment.collective) != payment.payee or payment.collective not in active
+    ]
+    return {
+        f"bankAccounts/{content.bank_account}": version_of(connection, content.bank_account),
+        f"payRuns/{content.pay_run}/payees": f"{len(changed)} changed",
+    }
 
 
 RECORD_PAY_RUN: Final = Effect(PayRunContent, _record, rests_on=_rests_on)
 """Decides a pay run, whose plan is kept already. Returns its leaf.
 
-Raises AlreadyExistsError if there is a run of that name, LostRaceError if an account or a status changed since.
+Raises AlreadyExistsError if there is a run of that name.
 """
 
 
@@ -153,7 +148,7 @@ def get_pay_run(connection: sa.Connection, name: str) -> PayRun:
 
 def pay_run_of(connection: sa.Connection, leaf: Leaf[PayRunContent]) -> PayRun:
     """Returns the run of a leaf, with what the pools have answered."""
-    plan = parse_plan(log.checked_body(connection, REGISTRY, bytes.fromhex(leaf.content.plan_sha256)))
+    plan = _plan_of(connection, leaf.content)
     pools = sorted({part.pool for payment in plan.payments for part in payment.pools})
     answers: dict[str, PoolPart] = {}
     for pool in pools:
@@ -161,6 +156,10 @@ def pay_run_of(connection: sa.Connection, leaf: Leaf[PayRunContent]) -> PayRun:
         if answer is not None:
             answers[pool] = answer
     return PayRun(leaf, plan, answers, tuple(pool for pool in pools if pool not in answers))
+
+
+def _plan_of(connection: sa.Connection, content: PayRunContent) -> Plan:
+    return parse_plan(log.checked_body(connection, REGISTRY, bytes.fromhex(content.plan_sha256)))
 
 
 def answer(connection: sa.Connection, pool: PoolRef, run: PayRun, salt: str) -> bool:

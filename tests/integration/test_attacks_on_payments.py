@@ -18,11 +18,13 @@ from moiety import (
     AbortedError,
     BankAccount,
     Client,
+    Collective,
     FailedPreconditionError,
     InvalidArgumentError,
     PermissionDeniedError,
 )
 from moiety.v1.acts_pb2 import PROPOSAL_STATE_OPEN
+from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from tests.support.browsing import signed_in
@@ -115,9 +117,21 @@ def test_a_run_that_was_proposed_before_a_payee_changed_is_stale(olive: Client, 
     otto.approve_proposal(olive.set_payee("irish", account(MINE)).proposal)
     with pytest.raises(AbortedError):
         otto.approve_proposal(run)
-    later = olive.create_pay_run("feb", "main", DAY)
-    otto.approve_proposal(later.proposal)
-    assert [each.collective for each in olive.get_pay_run("feb").payments] == ["collectives/breton"]
+    later = olive.create_pay_run("jan", "main", DAY).proposal
+    assert later not in ("", run)
+    assert olive.create_pay_run("jan", "main", DAY).proposal == later
+    otto.approve_proposal(later)
+    assert [each.collective for each in olive.get_pay_run("jan").payments] == ["collectives/breton"]
+
+
+def test_a_run_that_was_proposed_before_a_collective_was_suspended_is_stale(olive: Client, otto: Client) -> None:
+    run = olive.create_pay_run("jan", "main", DAY).proposal
+    suspended = Collective(display_name="irish", members=10, status=COLLECTIVE_STATUS_SUSPENDED)
+    otto.approve_proposal(olive.update_collective("irish", suspended).proposal)
+    with pytest.raises(AbortedError):
+        otto.approve_proposal(run)
+    otto.approve_proposal(olive.create_pay_run("jan", "main", DAY).proposal)
+    assert [each.collective for each in olive.get_pay_run("jan").payments] == ["collectives/breton"]
 
 
 def test_whoever_approves_an_account_sees_which_one(
