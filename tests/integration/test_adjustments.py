@@ -13,7 +13,7 @@ from ledger.acts.controls import Controls
 from moiety import Collective, FailedPreconditionError, InvalidArgumentError, Method, Policy
 from moiety.v1.accounts_pb2 import Adjustment
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
-from moiety.v1.registry_pb2 import COMMONS_RULE_PER_CAPITA
+from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_PER_CAPITA
 from services.cli.app import main
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
@@ -153,6 +153,26 @@ def test_members_that_were_wrong_are_corrected_while_no_round_is_open(
     index = scene.operator.get_log_head("registry").size - 1
     made = scene.operator.adjust_round(POOL, 1, request_id="a", reason="members", registry_leaves=[index])
     assert made.amount_minor > 0
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_who_came_in_by_an_adjustment_gives_it_back_by_the_next(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_of(scene, 1, 10_000)
+    operator, leaves = scene.operator, []
+    operator.create_collective("welsh", Collective(display_name="Welsh", members=20))
+    for status in (COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_SUSPENDED):
+        operator.update_collective("welsh", Collective(display_name="Welsh", members=30, status=status))
+        leaves.append(operator.get_log_head("registry").size - 1)
+    adjust = partial(operator.adjust_round, POOL, 1, reason="it was there")
+    adjust(request_id="a-1", registry_leaves=leaves[:1])
+    assert balances(scene)["awaiting/welsh"] > 0
+    adjust(request_id="a-2", registry_leaves=leaves)
+    right = operator.create_method(POOL, METHOD, Method(display_name="n-grams", confidence_ppm=200_000))
+    adjust(request_id="a-3", pool_leaves=[right.leaf_index])
+    settled = balances(scene)
+    assert [settled[f"{kind}/welsh"] for kind in ("owing", "awaiting")] == [0, 0]
     require_sound(scene, tmp_path, database_url, monkeypatch)
 
 
