@@ -223,6 +223,8 @@ class Console:
             answer = page.act(visit)
         elif page.show is not None:
             answer = page.show(visit)
+        elif page.act is not None:  # the address of a form, opened again: what the form is about
+            answer = go(visit.path.rpartition("/")[0] or "/")
         else:
             raise PageMissingError
         return cookies.kept(answer, is_secure=_is_secure(request, self._public_url))

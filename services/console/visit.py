@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -90,6 +90,12 @@ class Visit:
         if self.signed_in is None:
             raise PageMissingError
         return self.signed_in
+
+    @property
+    def here(self) -> str:
+        """Where the page is opened again, with what its address asks for; without what was just done."""
+        asked = urlencode([(name, value) for name, value in self.query.items() if name != "done"])
+        return f"{self.path}?{asked}" if asked else self.path
 
     @property
     def role(self) -> Role:

@@ -242,6 +242,20 @@ def test_every_view_is_sound_for_everyone_at_every_width(
     assert found == []
 
 
+A4_WIDTH: Final = 717
+"""Of a sheet's 794 pixels, without the margins that browsers leave."""
+
+
+@pytest.mark.parametrize("path", [f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/1/statement", f"/public/{POOL}"])
+def test_a_sheet_of_paper_has_every_column(browser: Browser, scene: Scene, path: str) -> None:
+    with at_console(browser, scene, "auditors/ada", viewport={"width": A4_WIDTH, "height": HEIGHT}) as page:
+        open_page(page, scene, path)
+        page.emulate_media(media="print")
+        hidden = page.evaluate("[...document.querySelectorAll('th, td')].filter(e => !e.offsetParent).length")
+        assert hidden == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= A4_WIDTH
+
+
 def test_the_keyboard_reaches_what_the_mouse_does(browser: Browser, scene: Scene) -> None:
     with at_console(browser, scene, "collectives/irish") as page:
         open_page(page, scene, f"/pools/{POOL}")

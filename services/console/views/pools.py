@@ -63,7 +63,7 @@ def listed(visit: Visit) -> Response:
 
 
 def own_balances(visit: Visit, pool: Any) -> dict[str, int]:
-    """Returns a collective's balances in a pool, by the kind of account."""
+    """Returns the balances of whoever is signed in, a platform or a collective, in a pool, by the kind of account."""
     request = accounts_pb2.ListBalancesRequest(parent=pool.name)
     found = everything(visit, "AccountsService/ListBalances", request, "balances")
     return {each.name.split("/accounts/")[1].partition("/")[0]: each.amount_minor for each in found}
@@ -85,9 +85,8 @@ def overview(visit: Visit) -> Response:
             checkpoint=checkpoint,
             me=visit.caller.principal,
         )
-    balances = accounts_pb2.ListBalancesRequest(parent=pool.name)
     if visit.role is Role.PLATFORM:
-        own = everything(visit, "AccountsService/ListBalances", balances, "balances")
+        own = own_balances(visit, pool)
         return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint)
     found = {
         name: visit.call(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Final
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
+from moiety import Checkpoint
+from services.console.pages import environment
 from services.console.texts import LANGUAGES, LOCALES, tongue_of, translations
 from tests.support.texts import messages
 
@@ -70,3 +73,18 @@ def test_a_plural_is_said_as_its_language_says_it() -> None:
     german = translations("de")
     assert german.ngettext("One thing waits.", "%(num)s things wait.", 1) == "Eines wartet."
     assert german.ngettext("One thing waits.", "%(num)s things wait.", 2) % {"num": 2} == "2 warten."
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "many"),
+    [
+        ("en-GB", "The log's first entry was signed on", "The log's first 1,001 entries were signed on"),
+        ("de-DE", "Der erste Eintrag des Logs wurde am", "Die ersten 1.001 Einträge des Logs wurden am"),
+    ],
+)
+def test_one_is_one_and_many_are_grouped(language: str, one: str, many: str) -> None:
+    tongue = tongue_of("", language)
+    template = "{% import 'parts.html' as p with context %}{{ p.evidence(checkpoint, '') }}"
+    for size, told in ((1, one), (1_001, many)):
+        shown = environment(tongue.language).from_string(template)
+        assert told in unescape(shown.render(tongue=tongue, checkpoint=Checkpoint(size=size)))
