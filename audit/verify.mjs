@@ -914,7 +914,14 @@ class Acts {
     if (decision.by === first.by) return 'decides what it made itself';
     if (person.since >= first.registry_size) return 'was registered after what it decides was made';
     if (person.alone || key.alone) return 'was registered, or given this key, by one person alone';
+    if (this.wasAlone(first, people)) return 'decides what somebody made who was registered by one person alone';
     return key.begins !== undefined && key.since >= first.registry_size ? 'recovered this key later' : '';
+  }
+
+  /** Whether an operator made something whom, or whose key, one person alone made; a recovered key does not count. */
+  wasAlone({ by, by_key: id }, people) {
+    const [person, key] = [people.persons.get(by), people.keys.get(id)];
+    return Boolean(person && key && key.begins === undefined && (person.alone || key.alone));
   }
 
   requireSecond(first, decision, people) {

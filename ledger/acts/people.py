@@ -230,7 +230,7 @@ class People:
 
         Raises:
             StateError: it is the same operator; or the second was registered after the first acted; or one person alone
-                registered the second or issued its key; or the key was recovered after the first acted.
+                registered either of them, or issued its key; or the key was recovered after the first acted.
         """
         person, key = self.persons[second.by], self.keys[second.by_key]
         if second.by == first.by:
@@ -239,8 +239,19 @@ class People:
             raise _refused(second.by, "REGISTERED_LATER", "was registered after what it decides was made")
         if person.alone or key.alone:
             raise _refused(second.by, "REGISTERED_ALONE", "was registered, or given this key, by one person alone")
+        if self._was_alone(first):
+            detail = f"cannot decide what {first.by} made, which was registered, or given its key, by one person alone"
+            raise _refused(second.by, "MADE_ALONE", detail)
         if key.recovered and key.since >= first.registry_size:
             raise _refused(second.by, "RECOVERED_LATER", "recovered this key after what it decides was made")
+
+    def _was_alone(self, made: ActContent) -> bool:
+        """Whether an operator made something whom one person alone may have made up: who approves it may be that one.
+
+        A recovered key does not count: whoever is left after a loss approves what brings the other back.
+        """
+        person, key = self.persons.get(made.by), self.keys.get(made.by_key)
+        return person is not None and key is not None and not key.recovered and (person.alone or key.alone)
 
     def require_enough_left(self, content: ActContent) -> None:
         """Check that an act leaves two operators who may act, if the controls need two people after it.

@@ -348,6 +348,34 @@ def test_nobody_makes_themselves_a_second_person(
     assert pool["collectives/irish"].get_collective("irish").members == 4_200
 
 
+def test_nobody_approves_what_somebody_of_their_own_making_proposed(
+    pool: dict[str, Client], olive: Client, otto: Client, deployment: Deployment
+) -> None:
+    """While one person could, it added an operator and gave the other a key; with either it is one person."""
+    assert pool
+    together(olive, otto, _controls)
+    mine, as_otto = make_key(), make_key()
+    olive.update_principal("operators/mine")
+    olive.create_api_key("operators/mine", mine.hash)
+    olive.create_api_key("operators/otto", as_otto.hash)
+    tightened = ControlsMessage(people=2, terms=2, weights=2, money=2, rounds=2, registry=1)
+    together(olive, otto, lambda by: by.update_controls(tightened))
+    for number, key in enumerate((mine, as_otto), 2):
+        with Client(deployment.address, key.text) as first:
+            raised = first.update_collective("irish", Collective(display_name="Irish", members=42_000_000)).proposal
+            with pytest.raises(FailedPreconditionError) as caught:
+                olive.approve_proposal(raised)
+            assert caught.value.reason == "MADE_ALONE"
+            first.withdraw_proposal(raised, "nobody may approve it")
+            first.calculate_round(POOL, request_id=f"q-{number}")
+            deployment.clock.advance(seconds=REVIEW)
+            with pytest.raises(FailedPreconditionError) as caught:
+                olive.approve_round(POOL, number)
+            assert caught.value.reason == "MADE_ALONE"
+            olive.reject_round(POOL, number, "nobody may approve it")
+    assert otto.get_collective("irish").members == 4_200
+
+
 def test_who_calculated_neither_approves_nor_answers_nor_hurries(
     pool: dict[str, Client], olive: Client, otto: Client, clock: SteppedClock
 ) -> None:

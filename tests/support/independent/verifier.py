@@ -1050,7 +1050,13 @@ class Acts:
         person, key = self.registry.persons[decision["by"]], self.registry.keys[decision["by_key"]]
         recovered_later = "begins" in key and key["since"] >= first["registry_size"]
         known = person["since"] < first["registry_size"] and not recovered_later
-        return decision["by"] != first["by"] and known and not person["alone"] and not key["alone"]
+        if person["alone"] or key["alone"] or self.was_alone(first):
+            return False
+        return bool(decision["by"] != first["by"] and known)
+
+    def was_alone(self, made: dict[str, Any]) -> bool:
+        person, key = self.registry.persons.get(made["by"]), self.registry.keys.get(made["by_key"])
+        return bool(person and key and "begins" not in key and (person["alone"] or key["alone"]))
 
     def needed(self, entry: dict[str, Any]) -> int:
         controls = self.registry.controls

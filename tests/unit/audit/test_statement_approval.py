@@ -37,7 +37,10 @@ PETRA: Final = "operators/petra"
 
 
 def a_round(
-    *more: str, controls: Controls = MONEY_ALONE, before: Callable[[RegistryLog], object] = lambda _: None
+    *more: str,
+    controls: Controls = MONEY_ALONE,
+    before: Callable[[RegistryLog], object] = lambda _: None,
+    calculated_by: str = OLIVE,
 ) -> PoolLog:
     """A round that olive calculated, with the registry up to its time; `before` comes before the pool."""
     registry = RegistryLog.founded(OLIVE, OSCAR, *more, controls=controls)
@@ -47,7 +50,7 @@ def a_round(
     log.revenue(1_000)
     log.method(PPM)
     log.usage([Event(event_id(1), shares=(("eire", NANO),))])
-    log.calculate()
+    log.calculate(calculated_by)
     registry.now = log.now
     return log
 
@@ -77,6 +80,14 @@ def registered_alone() -> PoolLog:
     log = a_round(controls=Controls.of_one(), before=lambda registry: registry.operator("operators/second"))
     log.registry.together(ControlsContent(controls=MONEY_ALONE))
     return approved(log, "operators/second")
+
+
+def calculated_alone() -> PoolLog:
+    """Olive approves what an operator calculated whom she made alone, while one person could."""
+    second = "operators/second"
+    log = a_round(controls=Controls.of_one(), before=lambda registry: registry.operator(second), calculated_by=second)
+    log.registry.together(ControlsContent(controls=MONEY_ALONE))
+    return approved(log, OLIVE)
 
 
 def registered_late() -> PoolLog:
@@ -159,6 +170,7 @@ FORGED: Final[dict[str, tuple[Callable[[], PoolLog], str]]] = {
     "with a key that was recovered yesterday": (lambda: recovered(1), "before or after its validity"),
     "with a key that was recovered later": (lambda: recovered(8), "by one person alone"),
     "by an operator that one person made": (registered_alone, "by one person alone"),
+    "of what an operator calculated that one person made": (calculated_alone, "by one person alone"),
     "by an operator that came later": (registered_late, "was registered after"),
     "by an operator that nobody approved": (registered_by_no_approval, "one that the leaf before it approved"),
     "by who is suspended": (suspended, "is suspended"),

@@ -105,6 +105,14 @@ def test_an_operator_that_the_first_made_alone_does_not_count(tmp_path: Path) ->
     assert "by one person alone" in found.claimed
 
 
+def test_an_operator_does_not_approve_what_one_that_it_made_alone_calculated(tmp_path: Path) -> None:
+    registry = RegistryLog.founded()
+    registry.operator("operators/second")
+    registry.together(ControlsContent(controls=MONEY_ALONE))
+    found = finding_of(approved(a_round(registry, "operators/second"), OLIVE), tmp_path)
+    assert "cannot decide what operators/second made" in found.claimed
+
+
 def test_a_second_key_for_the_other_operator_that_one_issued_alone_does_not_count(tmp_path: Path) -> None:
     registry = RegistryLog.founded(controls=MONEY_ALONE)
     registry.act(KeyContent(key_id="f" * 16, principal=OSCAR, secret_hash="0" * 64))
