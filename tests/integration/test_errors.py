@@ -493,6 +493,14 @@ OUT_OF_BOUNDS: Final[list[tuple[str, dict[str, Any], str, dict[str, Any], str]]]
             ("evidence_uri", {"confidence_ppm": 1, "evidence_uri": "javascript:alert(1)"}),
         )
     ),
+    *(
+        ("UpdatePrincipal", {}, "principal", {"name": "operators/o", "status": value}, "principal.status")
+        for value in (99, -1)
+    ),
+    *(
+        ("CreateApiKey", {"hash": "0" * 64}, "api_key", {"principal": "operators/o", "kind": value}, "api_key.kind")
+        for value in (99, -1)
+    ),
 ]
 
 

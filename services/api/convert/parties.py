@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Final
 
 from ledger.acts.contacts import Contact
 from ledger.acts.controls import Controls
@@ -110,23 +109,12 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name
-    kind = _key_kind(message)
+    kind = KeyKind(enum_name(registry_pb2.KeyKind, message.kind, "SECRET", "api_key.kind"))
     if bool(message.issuer) != (kind is KeyKind.IDENTITY):
         raise InvalidInputError.of("api_key.issuer", "is required for an identity, and for no other key")
     if message.issuer and not is_issuer(message.issuer):
         raise InvalidInputError.of("api_key.issuer", "must be the https address of an OpenID provider")
     return ApiKey(key_id, principal, None, expires_at=expires_at, pools=pools, kind=kind, issuer=message.issuer)
-
-
-_KEY_KIND: Final = "KEY_KIND_"
-
-
-def _key_kind(message: registry_pb2.ApiKey) -> KeyKind:
-    try:
-        name = registry_pb2.KeyKind.Name(message.kind).removeprefix(_KEY_KIND)
-    except ValueError:
-        raise InvalidInputError.of("api_key.kind", "is not known") from None
-    return KeyKind.SECRET if name == "UNSPECIFIED" else KeyKind(name)
 
 
 def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
@@ -138,24 +126,20 @@ def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
         expire_time=timestamp(key.expires_at),
         begin_time=timestamp(key.begins_at),
         pools=[f"pools/{pool}" for pool in key.pools],
-        kind=registry_pb2.KeyKind.Value(f"{_KEY_KIND}{key.kind.value}"),
+        kind=registry_pb2.KeyKind.Value(f"KEY_KIND_{key.kind.value}"),
         issuer=key.issuer,
     )
 
 
-_PRINCIPAL_STATUS: Final = "PRINCIPAL_STATUS_"
-
-
 def status_of(message: registry_pb2.Principal) -> PrincipalStatus:
     """Returns the status that a principal is to have; ACTIVE if none is given."""
-    name = registry_pb2.PrincipalStatus.Name(message.status).removeprefix(_PRINCIPAL_STATUS)
-    return PrincipalStatus.ACTIVE if name == "UNSPECIFIED" else PrincipalStatus(name)
+    return PrincipalStatus(enum_name(registry_pb2.PrincipalStatus, message.status, "ACTIVE", "principal.status"))
 
 
 def person_to_proto(person: Person) -> registry_pb2.Principal:
     return registry_pb2.Principal(
         name=person.name,
-        status=registry_pb2.PrincipalStatus.Value(_PRINCIPAL_STATUS + person.status.value),
+        status=registry_pb2.PrincipalStatus.Value(f"PRINCIPAL_STATUS_{person.status.value}"),
         registered_alone=person.alone,
         leaf_index=person.since,
     )
