@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import smtplib
-import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from email.headerregistry import Address
 from typing import Final
@@ -20,6 +17,7 @@ from ledger.store.desk.notices import DueNotice
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.transactions import read_time
 from services.mail.letters import LETTERS, Recipient, Sender, write
+from services.mail.server import MailServer, connected
 from services.settings import Settings
 
 logger: Final = structlog.get_logger("moiety.mail")
@@ -33,8 +31,6 @@ LONGEST_PAUSE: Final = timedelta(hours=6)
 
 LONGEST_SILENCE_SECONDS: Final = 300.0
 """How long nothing is tried at most, after the server could not be reached."""
-
-TIMEOUT_SECONDS: Final = 30.0
 
 IN_A_RUN: Final = 1_000
 """Messages that are sent before connecting again; servers close connections that last."""
@@ -63,7 +59,7 @@ class Post:
         if time.monotonic() < self._silent_until or not self._is_due():
             return
         try:
-            with self._connected() as server:
+            with connected(self._settings) as server:
                 for _ in range(IN_A_RUN):
                     if not self._send_next(server):
                         break
@@ -86,33 +82,7 @@ class Post:
         if count:
             logger.error("mail was given up", messages=count, reason=reason)
 
-    @contextmanager
-    def _connected(self) -> Iterator[smtplib.SMTP]:
-        """The mail server, signed in to.
-
-        Raises:
-            OSError, smtplib.SMTPException: it cannot be used.
-        """
-        settings = self._settings
-        host, _, port = settings.smtp_server.rpartition(":")
-        host = host.strip("[]")
-        context = ssl.create_default_context(cafile=settings.smtp_ca_file)
-        if settings.smtp_security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(host, int(port), timeout=TIMEOUT_SECONDS, context=context)
-        else:
-            server = smtplib.SMTP(host, int(port), timeout=TIMEOUT_SECONDS)
-        try:
-            if settings.smtp_security == "starttls":
-                server.starttls(context=context)
-            if settings.smtp_user and settings.smtp_password_file:
-                server.login(settings.smtp_user, settings.smtp_password_file.read_text().strip())
-            yield server
-        finally:
-            with suppress(OSError, smtplib.SMTPException):
-                server.quit()
-            server.close()
-
-    def _send_next(self, server: smtplib.SMTP) -> bool:
+    def _send_next(self, server: MailServer) -> bool:
         """Send a message. Returns whether there was one.
 
         The notice is locked meanwhile, and marked in the same transaction: whoever is killed between the server's
@@ -146,7 +116,7 @@ class Post:
             raise broken
         return True
 
-    def _send(self, server: smtplib.SMTP, due: DueNotice) -> str:
+    def _send(self, server: MailServer, due: DueNotice) -> str:
         """Send a message. Returns why that can never be, or nothing.
 
         Raises:
@@ -160,6 +130,7 @@ class Post:
             message = write(due.topic, due.facts, self._sender, recipient, message_id, due.created_at)
         except (KeyError, TypeError, ValueError) as error:
             return f"it cannot be written: {type(error).__name__}"
+        server.begin()
         server.send_message(message, self._sender.address.addr_spec, [due.contact.email])
         return ""
 

@@ -26,6 +26,7 @@ from structlog.testing import capture_logs
 
 from ledger import errors
 from moiety import Policy, Schedule
+from moiety.keys import make_key
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.api.contract import service_names
 from services.process import logs
@@ -451,6 +452,7 @@ def test_the_balance_of_somebody_unknown_is_not_found_rather_than_nothing(operat
     assert refusal.details["ResourceInfo"].resource_name.endswith("s/nobody")
 
 
+MADE: Final = make_key()
 IN_FOLK: Final = {"parent": f"pools/{POOL}"}
 
 OUT_OF_BOUNDS: Final[list[tuple[str, dict[str, Any], str, dict[str, Any], str]]] = [
@@ -498,7 +500,7 @@ OUT_OF_BOUNDS: Final[list[tuple[str, dict[str, Any], str, dict[str, Any], str]]]
         for value in (99, -1)
     ),
     *(
-        ("CreateApiKey", {"hash": "0" * 64}, "api_key", {"principal": "operators/o", "kind": value}, "api_key.kind")
+        ("CreateApiKey", {"hash": MADE.hash}, "api_key", {"principal": "operators/o", "kind": value}, "api_key.kind")
         for value in (99, -1)
     ),
 ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import pytest
@@ -28,6 +32,7 @@ from moiety import (
 )
 from moiety.v1.registry_pb2 import Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
+from services.mail import server
 from services.mail.herald import Herald
 from services.mail.sender import Post
 from services.settings import load_settings
@@ -226,6 +231,42 @@ def test_what_the_server_does_not_take_is_tried_again_and_given_up_in_the_end(sc
     metrics = ask(scene.deployment.running.http_address, "/metrics").text
     assert "moiety_mail_waiting 0.0" in metrics
     assert "moiety_mail_given_up 3.0" in metrics
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+@pytest.mark.parametrize("drip", [b"220-wait\r\n", b"2", b"\x16"])
+def test_a_server_that_only_drips_is_one_that_cannot_be_used(
+    scene: Scene, box: Mailbox, security: str, drip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and the last one never: in greetings, their lines, and handshakes of TLS."""
+    monkeypatch.setattr(server, "EXCHANGE_SECONDS", 0.5)
+    Herald(scene.deployment.running.parts.database).run_once()
+    scene.operator.set_contact("collectives/irish", IRISH)
+    Herald(scene.deployment.running.parts.database).run_once()
+    with dripping(drip) as address:
+        began = time.monotonic()
+        post(scene, box, smtp_server=address, smtp_security=security).run_once()
+        assert time.monotonic() - began < 5
+    deliver(scene, box)
+    assert box.to == [IRISH]
+
+
+@contextmanager
+def dripping(piece: bytes) -> Iterator[str]:
+    """A server that sends the same again and again, and nothing else."""
+    over = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as thread:
+
+        def drip() -> None:
+            with listening.accept()[0] as taken, suppress(OSError):
+                while not over.wait(0.05):
+                    taken.sendall(piece)
+
+        thread.submit(drip)
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            over.set()
 
 
 def test_several_send_each_message_once(scene: Scene, box: Mailbox) -> None:
