@@ -450,6 +450,21 @@ def test_a_proposal_that_waited_for_a_month_has_lapsed(
     otto.approve_proposal(again)
 
 
+def test_a_clock_that_is_set_back_opens_no_proposal_that_has_lapsed(
+    pool: dict[str, Client], olive: Client, otto: Client, clock: SteppedClock
+) -> None:
+    """Times of leaves do not fall, and a verification goes by them."""
+    assert pool
+    lapsed = olive.record_payment(POOL, "irish", 1, request_id="x").proposal
+    clock.advance(days=30, seconds=10)
+    assert olive.record_payment(POOL, "irish", 2, request_id="y").proposal
+    clock.advance(minutes=-1)
+    with pytest.raises(FailedPreconditionError) as caught:
+        otto.approve_proposal(lapsed)
+    assert caught.value.reason == "PROPOSAL_CLOSED"
+    assert olive.record_payment(POOL, "irish", 1, request_id="x").proposal != lapsed
+
+
 def test_the_other_rejects_and_whoever_proposed_withdraws(pool: dict[str, Client], olive: Client, otto: Client) -> None:
     assert pool
     names = [olive.record_payment(POOL, "irish", amount, request_id=f"x-{amount}").proposal for amount in (1, 2)]

@@ -154,7 +154,7 @@ class Acts:
         rests_on = dict(effect.rests_on(connection, pool, stamped))
         said = stamped.said()
         mine = 0
-        for waiting in list_proposals(connection, pool, only_open=True):
+        for waiting in list_proposals(connection, pool, only_open=True, at=now):
             # One that rests on something else by now could not be approved, and must not hide this one.
             made = waiting.content
             asked_before = made.effect, without_salt(made.content), made.rests_on
@@ -166,7 +166,7 @@ class Acts:
         proposal = ProposalContent(effect=content.type, content=said, rests_on=rests_on, reason=reason)
         (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people)], now)
         connection.execute(sa.insert(t.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
-        return Outcome(proposal=get_proposal(connection, pool, leaf.index))
+        return Outcome(proposal=get_proposal(connection, pool, leaf.index, at=now))
 
     def decide(self, connection: sa.Connection, pool: PoolRef, leaf_index: int, ruling: Ruling) -> Outcome:
         """Approve, reject or withdraw a proposal; approving carries it out. Repeating a decision changes nothing.
@@ -178,7 +178,7 @@ class Acts:
         """
         require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
         people, now = begin(connection, pool)
-        proposal = get_proposal(connection, pool, leaf_index)
+        proposal = get_proposal(connection, pool, leaf_index, at=now)
         if _says_the_same(proposal, ruling):
             return Outcome(proposal=proposal)
         if proposal.state is not ProposalState.OPEN:

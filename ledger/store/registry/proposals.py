@@ -44,13 +44,13 @@ class Proposal:
     decision: Leaf[DecisionContent] | None
 
 
-def get_proposal(connection: sa.Connection, pool: PoolRef, leaf_index: int) -> Proposal:
-    """Returns a proposal by its leaf.
+def get_proposal(connection: sa.Connection, pool: PoolRef, leaf_index: int, *, at: datetime | None = None) -> Proposal:
+    """Returns a proposal by its leaf, in its state at a time, or at the database's.
 
     Raises:
         NotFoundError: the leaf is not a proposal's.
     """
-    for found in list_proposals(connection, pool, after=leaf_index - 1, limit=1):
+    for found in list_proposals(connection, pool, after=leaf_index - 1, limit=1, at=at):
         if found.leaf_index == leaf_index:
             return found
     raise NotFoundError(proposal_name(pool, leaf_index))
@@ -63,9 +63,13 @@ def list_proposals(
     only_open: bool = False,
     after: int = -1,
     limit: int | None = None,
+    at: datetime | None = None,
 ) -> Iterator[Proposal]:
-    """Returns a log's proposals in log order, after the leaf `after`."""
-    now = read_time(connection)
+    """Returns a log's proposals in log order, after the leaf `after`, in their state at a time, or at the database's.
+
+    Acts pass the time of their leaves, which is later where the clock was set back.
+    """
+    now = at or read_time(connection)
     if only_open:
         after = _past_lapsed(connection, pool, after, now)
     for row in connection.execute(_proposals(pool, after, limit, only_undecided=only_open)).all():
