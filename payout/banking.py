@@ -53,6 +53,11 @@ from payout.store.bookings import SALT_BYTES, bookings_of, put_bookings
 BESIDE: Final = timedelta(days=10)
 """How long before or after an entry a bank makes the notification that has its details."""
 
+FIRST_DAY: Final = date(1970, 1, 1)
+AHEAD: Final = timedelta(days=10)
+"""Over holidays banks book on a working day that is still to come. After a statement of a day, none of an earlier one
+follows: one of the year 9999 would be the last."""
+
 MAX_NOTIFICATIONS: Final = 1_000
 """The newest that are looked through for details: three years of one each working day."""
 
@@ -77,7 +82,7 @@ class Banking:
 
         Raises:
             NotFoundError: there is no such account.
-            InvalidInputError: it is a statement of another account.
+            InvalidInputError: it is a statement of another account, or of a day that is still to come.
             IdentityReusedError: another file with this message was taken in.
             StateError: no key for payees is set, or a statement does not follow the last one.
         """
@@ -86,12 +91,14 @@ class Banking:
         if known is not None:
             self.require_same(connection, known.content, content)
             return known
+        now = read_time(connection)
+        _require_days(message, now.date() + AHEAD)
         problem = self._problem(connection, message, account)
         if problem and (kept := find_problem(connection, bank_account, message.kind, message.message_id)):
             self._require_same(connection, kept.file_hash, message.message_id, content)
             return kept
         salt = secrets.token_bytes(SALT_BYTES)
-        digest, now = sha256(salt + content).digest(), read_time(connection)
+        digest = sha256(salt + content).digest()
         row = KeptFile(digest, bank_account, name, message.kind, message.message_id, problem, now)
         keep_file(connection, row, self._vault.seal(salt + content))
         return row if problem else self._meaning(connection, message, account, digest.hex())
@@ -364,3 +371,14 @@ class Banking:
 
 def _line_name(bank_account: str, line: str) -> str:
     return f"bankAccounts/{bank_account}/lines/{line}"
+
+
+def _require_days(message: BankMessage, last: date) -> None:
+    days = [message.day]
+    if not isinstance(message, StatusReport):
+        days += [line.day for line in message.lines]
+    if isinstance(message, Statement):
+        days.append(message.from_day)
+    for day in (min(days), max(days)):
+        if not FIRST_DAY <= day <= last:
+            raise InvalidInputError.of("content", f"is of {day}, which must be from {FIRST_DAY} to {last}")

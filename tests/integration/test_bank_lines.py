@@ -62,6 +62,24 @@ def differences(scene: Scene) -> list[int]:
     return [each.difference_minor for each in scene.operator.get_reconciliation("main").positions]
 
 
+@pytest.mark.parametrize("day", ["9999-12-31", "2026-02-01", "0001-01-01", "1969-12-31"])
+def test_a_file_of_days_that_are_still_to_come_is_refused(scene: Scene, day: str) -> None:
+    """After a statement of such a day none could follow for as long, and what is beside the first day is no day."""
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    bank.receive(5, day)
+    for content in (bank.notification(day, ("N", 5, [])), bank.statement(day)):
+        with pytest.raises(InvalidArgumentError, match=f"is of {day}"):
+            operator.import_bank_file("main", content)
+    bank.balance = 2000
+    bank.receive(5, day)
+    with pytest.raises(InvalidArgumentError, match=f"is of {day}"):
+        operator.import_bank_file("main", bank.statement(DAY))
+    bank.balance = 2000
+    bank.receive(5, DAY)
+    assert operator.import_bank_file("main", bank.statement(DAY)).closing_minor == 2005
+    assert [line.amount_minor for line in operator.list_bank_lines("main")] == [5]
+
+
 def test_money_finds_its_platform_and_its_pool_by_its_reference(
     scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
