@@ -34,6 +34,8 @@ MAX_NOTE: Final = 1_000
 MAX_URI: Final = 2_000
 
 MAX_RESOURCE_ID: Final = 63
+MAX_NAMED: Final = 500
+"""How many resources an entry names in a list: an entry has room for some 900 ids of the longest."""
 _RESOURCE_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's general category Cc, which never changes."""

@@ -169,16 +169,22 @@ class EncodedLeaf:
     hash: bytes
 
 
+class EntryTooLargeError(ValueError):
+    """An entry would exceed MAX_ENTRY_BYTES."""
+
+
 def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     """Returns the leaf's entry in RFC 8785 form, with its hash.
 
     Raises:
-        ValueError: the entry exceeds MAX_ENTRY_BYTES, or is nested too deep: callers limit both much earlier.
+        EntryTooLargeError: the entry exceeds MAX_ENTRY_BYTES.
+        ValueError: it is nested too deep: callers limit that much earlier.
     """
     entry = canonical(_document(leaf))
     require_shallow(entry)
     if len(entry) > MAX_ENTRY_BYTES:
-        raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
+        text = f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}"
+        raise EntryTooLargeError(text)
     return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
 
 

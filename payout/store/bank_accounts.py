@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from ledger.acts.entries import BankAccountContent
 from ledger.errors import InvalidInputError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
+from ledger.registry import MAX_NAMED
 from ledger.store import tables as lt
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.money import income
@@ -143,11 +144,13 @@ def _account(row: Any) -> BankAccount:
 
 
 def require_pools(content: BankAccountContent) -> BankAccountContent:
-    """Returns the account, if it pays for at least one pool and names each once, sorted.
+    """Returns the account, if it pays for at least one pool, not for too many, and names each once, sorted.
 
     Raises:
         InvalidInputError: it does not.
     """
     if not content.pools or content.pools != sorted(set(content.pools)):
         raise InvalidInputError.of("bank_account.pools", "must name at least one pool, and each once")
+    if len(content.pools) > MAX_NAMED:
+        raise InvalidInputError.of("bank_account.pools", f"must be at most {MAX_NAMED}, got {len(content.pools):,}")
     return content

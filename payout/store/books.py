@@ -7,9 +7,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.errors import StateError
 from ledger.income import ReportContent, WaiverContent
 from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import decode
+from ledger.registry import MAX_NAMED
 from ledger.store import tables as lt
 from ledger.store.logs.log import PoolRef
 from ledger.store.money import journal
@@ -74,6 +76,14 @@ def _waivers(connection: sa.Connection, pool: PoolRef, size: int) -> list[tuple[
 def _waive(connection: sa.Connection, pool: PoolRef, content: WaiverContent, now: datetime) -> WaiverContent:
     number = platform_number(connection, content.platform)
     require_admitted(connection, pool, content.platform, number)
+    same_period = sa.select(sa.func.count()).where(
+        t.waiver.c.pool_id == pool.pool_id, t.waiver.c.period == content.period
+    )
+    if connection.execute(same_period).scalar_one() >= MAX_NAMED:
+        detail = (
+            f"has {MAX_NAMED} waivers for {content.period}, and may have no more; expel platforms that do not report"
+        )
+        raise StateError(f"pools/{pool.name}", "TOO_MANY_WAIVERS", detail)
     leaf_index = append_act(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "period": content.period, "platform_id": number, "leaf_index": leaf_index}
     connection.execute(sa.insert(t.waiver).values(row))
@@ -91,5 +101,5 @@ def _standing_waiver(connection: sa.Connection, pool: PoolRef, content: WaiverCo
 
 
 WAIVE_REPORT: Final = Effect(WaiverContent, _waive, _standing_waiver)
-"""Waives a platform's report for a period. Returns the content; raises StateError if the platform is not admitted,
-NotFoundError if there is no such platform."""
+"""Waives a platform's report for a period. Returns the content; raises StateError if the platform is not admitted, or
+the round of the period could not name it any more, NotFoundError if there is no such platform."""

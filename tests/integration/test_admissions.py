@@ -6,14 +6,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.acts.controls import Controls
+from ledger.acts.entries import DecisionContent
+from ledger.errors import StateError
+from ledger.store.logs import log
+from ledger.store.logs.log import REGISTRY
 from ledger.store.pools.admissions import admitted_platforms
 from ledger.store.pools.pools import pool_ref
 from moiety import (
+    AccountDetails,
+    BankAccount,
     Client,
     Collective,
     FailedPreconditionError,
@@ -25,8 +32,10 @@ from moiety import (
     Policy,
     Pool,
 )
+from moiety.keys import make_key
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from tests.support.deployment import FOUNDERS, Deployment
+from tests.support.paying import payee_key
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
 
@@ -138,6 +147,24 @@ def test_a_pool_admits_only_what_is_registered(scene: Scene) -> None:
     many = Pool(display_name="Sea", currency="EUR", policy=Policy(), platforms=["platforms/a"] * 501)
     with pytest.raises(InvalidArgumentError, match="at most 500"):
         scene.operator.create_pool("sea", many)
+
+
+def test_no_act_names_more_than_an_entry_has_room_for(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+    scene = open_scene(deploy(payee_key_file=payee_key(tmp_path)))
+    names = [f"p{number}" for number in range(501)]
+    ours = AccountDetails(holder="T", town="T", country="IE", currency="EUR", iban="DE89370400440532013000")
+    account = BankAccount(display_name="M", details=ours, pools=[f"pools/{name}" for name in names])
+    acts: list[Callable[[], Any]] = [
+        lambda: scene.operator.create_api_key("collectives/irish", make_key().hash, pools=names),
+        lambda: scene.operator.set_bank_account("main", account),
+    ]
+    for act in acts:
+        with pytest.raises(InvalidArgumentError, match=r"pools: must be at most 500, got 501"):
+            act()
+    reason = "r" * 65_536
+    with scene.deployment.running.parts.database.transaction() as connection, pytest.raises(StateError) as caught:
+        log.append_now(connection, REGISTRY, [DecisionContent(subject=1, subject_hash="", decision="", reason=reason)])
+    assert (caught.value.subject, caught.value.kind) == ("registry", "ENTRY_TOO_LARGE")
 
 
 @pytest.mark.parametrize("who", ["platforms/stranger", "collectives/irish", "auditors/ada"])

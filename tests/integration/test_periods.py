@@ -20,6 +20,7 @@ from moiety.v1.registry_pb2 import (
     Schedule,
     SkipReason,
 )
+from payout.store import books
 from services.cli.app import main
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
@@ -86,6 +87,18 @@ def test_months_close_in_order_with_what_came_late_and_everybody_verifies_it(
         assert scene.operator.replay_round(POOL, number).outcome == REPLAY_OUTCOME_MATCH
 
     require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_no_more_platforms_are_waived_than_a_round_has_room_to_name(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "MAX_NAMED", 1)
+    for _ in range(2):
+        scene.operator.waive_report(POOL, "songbird", "2025-10", reason="none")
+    with pytest.raises(FailedPreconditionError) as caught:
+        scene.operator.waive_report(POOL, "tunesmith", "2025-10", reason="none")
+    assert caught.value.reason == "TOO_MANY_WAIVERS"
+    scene.operator.waive_report(POOL, "tunesmith", "2025-11", reason="none")
 
 
 def test_an_empty_month_passes_and_a_change_of_periods_begins_at_the_next_common_boundary(scene: Scene) -> None:

@@ -15,6 +15,7 @@ from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.log.leaves import (
     Content,
     EncodedLeaf,
+    EntryTooLargeError,
     Leaf,
     encode,
     time_of,
@@ -114,7 +115,10 @@ def _append(
     leaves: list[EncodedLeaf] = []
     nodes: dict[Coordinate, bytes] = {}
     for content in contents:
-        leaf = encode(Leaf(pool.name, frontier.size, time, content))
+        try:
+            leaf = encode(Leaf(pool.name, frontier.size, time, content))
+        except EntryTooLargeError as error:
+            raise StateError(log_name(pool), "ENTRY_TOO_LARGE", f"{error}; name fewer at once") from None
         nodes |= frontier.append(leaf.hash)
         leaves.append(leaf)
     put_rows(

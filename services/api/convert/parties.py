@@ -10,7 +10,7 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import KeyKind, PrincipalStatus
 from ledger.acts.people import People, Person
 from ledger.errors import InvalidInputError
-from ledger.registry import PPM, Collective, CollectiveStatus, Platform
+from ledger.registry import MAX_NAMED, PPM, Collective, CollectiveStatus, Platform
 from ledger.store.desk.contacts import KeptContact
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
@@ -106,6 +106,8 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
     Raises:
         InvalidInputError: the principal or a pool has an invalid name.
     """
+    if len(message.pools) > MAX_NAMED:
+        raise InvalidInputError.of("api_key.pools", f"must be at most {MAX_NAMED}, got {len(message.pools):,}")
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 import grpc
 import sqlalchemy as sa
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import InvalidInputError
 from ledger.money import minor_unit_exponent
-from ledger.registry import MAX_DISPLAY_NAME, require_resource_id, require_text
+from ledger.registry import MAX_DISPLAY_NAME, MAX_NAMED, require_resource_id, require_text
 from ledger.store.logs.log import REGISTRY
 from ledger.store.pools.admissions import admitted_platforms
 from ledger.store.pools.pools import PoolRecord, get_pool, list_pools
@@ -29,9 +28,6 @@ from services.api.names import only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
 from services.api.resources import pool_of
-
-MAX_PLATFORMS_AT_OPENING: Final = 500
-"""Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
 
 
 class PoolMethods:
@@ -102,8 +98,8 @@ class PoolMethods:
 
 def _platforms_of(pool: pb.Pool) -> list[str]:
     """Returns the ids of the platforms that a new pool admits, sorted."""
-    if len(pool.platforms) > MAX_PLATFORMS_AT_OPENING:
-        reason = f"must be at most {MAX_PLATFORMS_AT_OPENING}; admit the others afterwards"
+    if len(pool.platforms) > MAX_NAMED:
+        reason = f"must be at most {MAX_NAMED}; admit the others afterwards"
         raise InvalidInputError.of("pool.platforms", reason)
     ids = {only_id(name, "platforms", f"pool.platforms[{place}]") for place, name in enumerate(pool.platforms)}
     return sorted(ids)
