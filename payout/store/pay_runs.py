@@ -18,7 +18,7 @@ from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
 from ledger.store import tables as lt
-from ledger.store.logs import log
+from ledger.store.logs import log, signing
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.money import journal, movements
 from ledger.store.pools.pools import pool_ref
@@ -72,6 +72,8 @@ class Event:
 
 def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, now: datetime) -> Leaf[PayRunContent]:
     plan = _plan_of(connection, content)
+    for name in sorted({part.pool for payment in plan.payments for part in payment.pools}):
+        signing.require_sound(connection, pool_ref(connection, name))
     leaf_index = append_act(connection, pool, content, now)
     row = {"name": content.pay_run, "bank_account": content.bank_account, "created_at": now}
     with taken_keys(lambda _: AlreadyExistsError(f"payRuns/{content.pay_run}")):
@@ -104,7 +106,8 @@ def _rests_on(connection: sa.Connection, _: PoolRef, content: PayRunContent) -> 
 RECORD_PAY_RUN: Final = Effect(PayRunContent, _record, rests_on=_rests_on)
 """Decides a pay run, whose plan is kept already. Returns its leaf.
 
-Raises AlreadyExistsError if there is a run of that name.
+Raises AlreadyExistsError if there is a run of that name, StateError if the log of a pool that pays is not known to
+extend what was signed.
 """
 
 

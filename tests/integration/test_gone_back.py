@@ -93,10 +93,17 @@ def signer_of(scene: Scene, folder: Path) -> Signer:
 
 
 def refusal(scene: Scene) -> str:
-    """Why no round is cut."""
-    with pytest.raises(FailedPreconditionError) as refused:
-        scene.operator.calculate_round(POOL, request_id="january")
-    return refused.value.reason
+    """Why no round is cut, and nobody is paid."""
+    reasons = set()
+    for move_money in (
+        lambda: scene.operator.calculate_round(POOL, request_id="january"),
+        lambda: scene.operator.record_payment(POOL, "irish", 1, request_id="january"),
+    ):
+        with pytest.raises(FailedPreconditionError) as refused:
+            move_money()
+        reasons.add(refused.value.reason)
+    (reason,) = reasons
+    return reason
 
 
 def require_noticed(scene: Scene, signer: Signer) -> None:

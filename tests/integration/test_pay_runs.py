@@ -13,6 +13,8 @@ import pytest
 
 from audit.statements.check import check_statement
 from demo.bank import Bank
+from ledger.store.logs import signing
+from ledger.store.logs.log import REGISTRY
 from ledger.store.pools.pools import pool_ref
 from moiety import (
     AbortedError,
@@ -129,6 +131,24 @@ def paid_run(scene: Scene) -> Bank:
     bank.take(scene.operator.create_pay_run_file("jan").content)
     scene.operator.import_bank_file("main", bank.statement("2026-01-05"))
     return bank
+
+
+@pytest.mark.parametrize("contradicted", [POOL, "registry"])
+def test_nobody_is_paid_by_a_log_that_contradicts_what_was_signed(scene: Scene, contradicted: str) -> None:
+    """It may lack what was paid already; and a run that was proposed before is not approved either."""
+    both, database = of_two(scene), scene.deployment.running.parts.database
+    proposed = both.operator.create_pay_run("jan", "main", "2026-01-05").proposal
+    with database.transaction() as connection:
+        pool = REGISTRY if contradicted == "registry" else pool_ref(connection, contradicted)
+        signing.note(connection, pool, signing.which_database(connection), "it is shorter")
+    for pay in (
+        lambda: both.reviewer.approve_proposal(proposed),
+        lambda: both.operator.create_pay_run("feb", "main", "2026-01-05"),
+        lambda: both.operator.record_payment(POOL, "irish", 1, request_id="p"),
+    ):
+        with pytest.raises(FailedPreconditionError) as caught:
+            pay()
+        assert caught.value.reason == "SIGNING_REFUSED"
 
 
 def test_everything_is_verified_and_replayed_by_two_verifiers_and_by_fsck(

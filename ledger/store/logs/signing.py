@@ -73,7 +73,8 @@ _FOUND: Final = "SELECT database, refusal FROM signing WHERE pool_id = %s"
 
 
 def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
-    """Check that nothing found of a pool's log and of the registry's keeps rounds from being cut and posted.
+    """Check that nothing found of a pool's log and of the registry's keeps money from moving by it: rounds from being
+    cut and posted, and operators from paying anyone.
 
     A log that was never signed is contradicted by nothing.
 
@@ -87,10 +88,11 @@ def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
         database, refusal = found
         name = f"{log_name(each)}/checkpoints"
         if refusal:
-            raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted: {refusal}")
+            raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted, and nobody is paid: {refusal}")
         if database != which_database(connection):
             detail = (
-                "no round is cut or posted until the signer has compared this log with its last checkpoint, since the "
-                "database was started again, failed over or restored; is `moiety schedule` running?"
+                "no round is cut or posted, and nobody is paid, until the signer has compared this log with its last "
+                "checkpoint, since the database was started again, failed over or restored; is `moiety schedule` "
+                "running?"
             )
             raise StateError(name, "NOT_COMPARED", detail)

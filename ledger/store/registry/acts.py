@@ -16,14 +16,14 @@ from typing import Any, Final, Generic, TypeVar
 import sqlalchemy as sa
 
 from ledger.acts.act import OPERATORS, ActContent, SaltedContent, without_salt
-from ledger.acts.controls import ONE
+from ledger.acts.controls import ONE, Kind
 from ledger.acts.entries import Decision, DecisionContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS, Actor, People
 from ledger.errors import LostRaceError, StateError
 from ledger.log.leaves import Content
 from ledger.registry import require_text
 from ledger.store import tables as t
-from ledger.store.logs import log
+from ledger.store.logs import log, signing
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.postgres.conflicts import taken_keys
 from ledger.store.postgres.rows import int8s, put_rows
@@ -137,7 +137,8 @@ class Acts:
         """Carry out an act, or propose it if the controls require a second person. Repeating it changes nothing.
 
         Raises:
-            StateError: the actor may not act, or the state of what the act is about forbids it.
+            StateError: the actor may not act, or the state of what the act is about forbids it; or it moves money, and
+                the log is not known to extend what was signed.
             InvalidInputError, NotFoundError, AlreadyExistsError: as the effect does.
         """
         require_text(reason, "reason", most=MAX_REASON)
@@ -148,6 +149,7 @@ class Acts:
         if (standing := effect.standing(connection, pool, stamped)) is not None:
             return Outcome(done=standing)
         people.require_enough_left(stamped)
+        _require_sound(connection, pool, stamped)
         stamped = _salted(effect.prepare(connection, pool, stamped))
         if stamped.needed(people.controls) == ONE:
             return Outcome(done=effect.carry_out(connection, pool, stamped, now))
@@ -172,7 +174,8 @@ class Acts:
         """Approve, reject or withdraw a proposal; approving carries it out. Repeating a decision changes nothing.
 
         Raises:
-            StateError: it was decided otherwise or has lapsed, or the actor may not decide it.
+            StateError: it was decided otherwise or has lapsed, or the actor may not decide it; or it moves money, and
+                the log is not known to extend what was signed.
             LostRaceError: what it is based on has changed, or what it asks for was done since: the proposal is stale.
             IdentityReusedError, AlreadyExistsError: something else was done since under the same id.
         """
@@ -193,6 +196,7 @@ class Acts:
         if ruling.decision is Decision.APPROVED:
             people.require_actor(act, now, _pool_name(pool))
             people.require_enough_left(act)
+            _require_sound(connection, pool, act)
             done = self._carry_out(connection, pool, proposal, act, now)
         return Outcome(done=done, proposal=get_proposal(connection, pool, leaf_index))
 
@@ -274,6 +278,12 @@ def append_decision(connection: sa.Connection, pool: PoolRef, content: DecisionC
 def _salted(content: A) -> A:
     """Returns an act about what somebody is paid with its salt."""
     return content.model_copy(update={"salt": secrets.token_hex(32)}) if isinstance(content, SaltedContent) else content
+
+
+def _require_sound(connection: sa.Connection, pool: PoolRef, act: ActContent) -> None:
+    """After a restore to an earlier point, what was paid since could be paid again."""
+    if act.kind is Kind.MONEY:
+        signing.require_sound(connection, pool)
 
 
 def _pool_name(pool: PoolRef) -> str | None:
