@@ -142,10 +142,10 @@ class Settlement:
             schedule = schedules.get_schedule(connection, pool)
             if schedule.paused or schedule.open_round:
                 return None
+            signing.require_sound(connection, pool)  # first: the fire times may be months of minutes
             due = due_fire_times(schedule, min(now, read_time(connection)))
             if due is None:
                 return None
-            signing.require_sound(connection, pool)
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))

@@ -17,6 +17,7 @@ from moiety import (
     UnauthenticatedError,
     make_key,
 )
+from moiety.v1.registry_pb2 import PRINCIPAL_STATUS_SUSPENDED
 from tests.support.browsing import Browser
 from tests.support.deployment import Deployment
 from tests.support.http import call
@@ -114,6 +115,17 @@ def test_whoever_is_suspended_finds_every_door_closed_and_open_again_afterwards(
         scene.operator.update_principal(principal)
         assert doors.sign_in()
         assert doors.show(POOL) == [True] * 3
+
+
+def test_the_last_operator_who_may_act_is_not_suspended(scene: Scene) -> None:
+    """Where one person may suspend another, the last one would lock everybody out."""
+    for other in [each.name for each in scene.operator.list_principals() if each.name != "operators/olive"]:
+        scene.operator.update_principal(other, suspended=True)
+    with pytest.raises(FailedPreconditionError) as caught:
+        scene.operator.update_principal("operators/olive", suspended=True)
+    assert caught.value.reason == "TOO_FEW_OPERATORS"
+    scene.operator.update_principal("operators/otto")
+    assert scene.operator.update_principal("operators/olive", suspended=True).status == PRINCIPAL_STATUS_SUSPENDED
 
 
 def test_a_key_that_was_issued_is_not_issued_again_with_other_rights(scene: Scene) -> None:

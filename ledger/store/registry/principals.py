@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import ControlsContent, PrincipalContent, PrincipalStatus, WitnessesContent
 from ledger.acts.people import People, Person
-from ledger.errors import FormatError, InvalidInputError, NotFoundError
+from ledger.errors import FormatError, InvalidInputError, StateError
 from ledger.log.witnessed import timing_policy
 from ledger.store.logs.log import PoolRef
 from ledger.store.registry.acts import Effect, append_act
@@ -25,10 +25,10 @@ def _put_principal(connection: sa.Connection, pool: PoolRef, content: PrincipalC
     if content.status not in set(PrincipalStatus):
         raise InvalidInputError.of("principal.status", f"must be ACTIVE or SUSPENDED, got {content.status[:80]!r}")
     append_act(connection, pool, content, now)
-    person = _person(connection, content.principal)
-    if person is None:
-        raise NotFoundError(content.principal)
-    return person
+    people = read_people(connection)
+    if not people.operators():
+        raise StateError(content.principal, "TOO_FEW_OPERATORS", "is the last operator who may act")
+    return people.persons[content.principal]
 
 
 def _standing_principal(connection: sa.Connection, _: PoolRef, content: PrincipalContent) -> Person | None:
@@ -42,7 +42,10 @@ def _principal_version(connection: sa.Connection, _: PoolRef, content: Principal
 
 
 PUT_PRINCIPAL: Final = Effect(PrincipalContent, _put_principal, _standing_principal, rests_on=_principal_version)
-"""Registers an operator or auditor, or changes its status. Returns a `Person`."""
+"""Registers an operator or auditor, or changes its status. Returns a `Person`.
+
+Raises StateError where no operator would be left who may act: nobody could undo it.
+"""
 
 
 def _set_controls(connection: sa.Connection, pool: PoolRef, content: ControlsContent, now: datetime) -> People:
