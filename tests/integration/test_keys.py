@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
+from ledger.log.leaves import Content, Leaf, decode
+from ledger.store.registry import people
 from moiety import (
     AlreadyExistsError,
     Client,
+    Collective,
     FailedPreconditionError,
     PermissionDeniedError,
     Policy,
@@ -126,6 +130,25 @@ def test_the_last_operator_who_may_act_is_not_suspended(scene: Scene) -> None:
     assert caught.value.reason == "TOO_FEW_OPERATORS"
     scene.operator.update_principal("operators/otto")
     assert scene.operator.update_principal("operators/olive", suspended=True).status == PRINCIPAL_STATUS_SUSPENDED
+
+
+def test_keys_that_were_issued_make_no_later_act_slower_by_being_read_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every act asks who may act, which follows from all keys there ever were."""
+    for _ in range(3):
+        scene.operator.create_api_key("platforms/tunesmith", make_key().hash)
+    read: list[bytes] = []
+
+    def noted(entry: bytes, kinds: Mapping[str, type[Content]]) -> Leaf[Content]:
+        read.append(entry)
+        return decode(entry, kinds)
+
+    monkeypatch.setattr(people, "decode", noted)
+    people.decoded.cache_clear()
+    for name in ("breton", "irish", "scottish"):
+        scene.operator.update_collective(name, Collective(display_name=name, members=11))
+    assert len(read) == len(set(read)) > 3
 
 
 def test_a_key_that_was_issued_is_not_issued_again_with_other_rights(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, cast
 
 import sqlalchemy as sa
@@ -48,7 +49,15 @@ def leaves_about_operators(connection: sa.Connection, size: int) -> list[int]:
 def _people_leaves(connection: sa.Connection, size: int) -> Iterator[Leaf[Content]]:
     rows = driver_connection(connection).execute(_PEOPLE, (REGISTRY.pool_id, size), prepare=True).fetchall()
     for (entry,) in cast("list[tuple[bytes]]", rows):
-        yield decode(entry, PEOPLE_KINDS)
+        yield decoded(entry)
+
+
+# Every act reads all of them, of which most are keys and stay the same: decoding takes most of the time. What is kept
+# are bytes and what they mean, so that nothing is taken for known that the database did not just say.
+@lru_cache(maxsize=20_000)
+def decoded(entry: bytes) -> Leaf[Content]:
+    """Returns the leaf of an entry about people."""
+    return decode(entry, PEOPLE_KINDS)
 
 
 # Raw SQL: every act asks who may act, and SQLAlchemy takes longer to send it than Postgres to run it.
