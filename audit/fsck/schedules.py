@@ -10,6 +10,7 @@ from audit.fsck.report import CheckReport
 from audit.fsck.rows import UNSAID, compare
 from audit.fsck.stored import Row, columns_of, stored_rows
 from ledger.log.leaves import Leaf
+from ledger.store.logs.log import CLOCK_AHEAD_MAX
 from ledger.store.postgres.transactions import read_time
 from payout.entries import PauseContent, ScheduleContent
 from payout.rounds import Nothing
@@ -46,9 +47,12 @@ class ScheduleRow:
 
 
 def _check_skipped(row: Row, connection: sa.Connection, report: CheckReport) -> None:
-    """Check that what was skipped had come since the times were set: a later time would keep rounds from being cut."""
+    """Check that what was skipped had come since the times were set: a later time would keep rounds from being cut.
+
+    The clock may have been set back since, or be that of another machine after a failover.
+    """
     at, because, since = row["skipped_at"], row["skipped_because"], row["updated_at"]
-    if at is not None and not since < at <= read_time(connection):
+    if at is not None and not since < at <= read_time(connection) + CLOCK_AHEAD_MAX:
         report.add(t.schedule.name, "", "skipped_at", at, f"a time that has come, after {since}")
     if because not in ([None] if at is None else list(Nothing)):
         report.add(t.schedule.name, "", "skipped_because", because, "null" if at is None else "why no round was cut")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -121,6 +122,7 @@ def test_a_schedule_of_a_pool_that_has_none_is_found(tampering: sa.Connection) -
         (("2026-01-01 06:30", "WHIM"), ["skipped_because"]),
         ((None, "NO_USAGE"), ["skipped_because"]),
         (("2026-01-01 06:30", "NO_USAGE"), []),
+        ((str(datetime.now(UTC) + timedelta(minutes=50)), "NO_USAGE"), []),  # before the clock was set back
     ],
 )
 def test_a_skipped_time_has_come_since_the_schedule_was_set(
