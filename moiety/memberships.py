@@ -20,6 +20,10 @@ _NEVER: Final = (",", '"', "\n", "\r")
 """What would need quotes; the service refuses these and names whatever else it does not take."""
 
 
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""Twice what the service takes of it: a file may have quotes and other line ends."""
+
+
 def render_membership(membership: Mapping[str, str]) -> bytes:
     """Return a membership as the bytes that the service takes.
 
@@ -48,11 +52,15 @@ def read_membership(path: Path) -> dict[str, str]:
     """Return the membership in a CSV file with the columns `source` and `collective`, its lines in any order.
 
     Raises:
-        UsageFileError: the file cannot be read, has other columns, or names a source twice.
+        UsageFileError: the file cannot be read, is too long, has other columns, or names a source twice.
     """
     path = Path(path)
     try:
-        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise UsageFileError(path, f"has more than {MAX_FILE_BYTES:,} bytes")
+        lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         if next(lines, None) != _COLUMNS:
             raise UsageFileError(path, f"its first line is not {','.join(_COLUMNS)}")
         membership: dict[str, str] = {}

@@ -199,6 +199,18 @@ def test_a_file_that_is_no_membership_is_refused_with_its_line(tmp_path: Path, t
     assert caught.value.reason.startswith(reason)
 
 
+def test_a_membership_file_without_end_is_refused() -> None:
+    with pytest.raises(UsageFileError, match="more than 67,108,864 bytes"):
+        read_membership(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_membership_file_may_end_its_lines_in_any_way(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("".join(line + end for line in ("source,collective", "a,irish")).encode())
+    assert read_membership(path) == {"a": "irish"}
+
+
 def test_a_membership_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageFileError, match="No such file"):
         read_membership(tmp_path / "absent.csv")
