@@ -32,7 +32,7 @@ from tests.support.standby import base_backup, make_archive, own_postgres_folder
 
 pytestmark = pytest.mark.surface
 
-KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
+KEY: Final = SigningKey("log.example", bytes(range(32)))
 NOON: Final = "noon"
 """The restore point before the last batch."""
 

@@ -26,7 +26,7 @@ from tests.support.deployment import START, Deployment, SteppedClock, as_owner, 
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import program
 
-KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
+KEY: Final = SigningKey("log.example", bytes(range(32)))
 
 
 @dataclass

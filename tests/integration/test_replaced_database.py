@@ -30,7 +30,7 @@ from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import standby_of
 
 Status: Final = health_pb2.HealthCheckResponse
-KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
+KEY: Final = SigningKey("log.example", bytes(range(32)))
 
 
 @dataclass
