@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -295,6 +296,26 @@ def test_a_folder_with_a_hole_is_refused(auditor: Client, tmp_path: Path) -> Non
     files_of(tmp_path, "leaves")[1].unlink()
     with pytest.raises(ExportFolderError, match="should start with leaf 10, but starts with 20"):
         export_parquet(PoolSource(auditor, POOL), tmp_path)
+
+
+def test_a_file_that_was_damaged_or_changed_is_named(auditor: Client, tmp_path: Path) -> None:
+    export_parquet(Shortened(auditor, 30), tmp_path)
+    (file,) = files_of(tmp_path, "leaves")
+    whole, table = file.read_bytes(), pq.read_table(file, partitioning=None)
+    for damaged in (b"", whole[:100], whole[:-9] + bytes(9), b"PAR1" + bytes(len(whole) - 4)):
+        file.write_bytes(damaged)
+        with pytest.raises(ExportFolderError, match="cannot be read any more") as caught:
+            export_parquet(PoolSource(auditor, POOL), tmp_path)
+        assert caught.value.path == file
+    for column, changed, reason in (
+        ("entry", [text.replace("folk", "fork") for text in table["entry"].to_pylist()], "another entry at leaf"),
+        ("hash", [None] * 30, "cannot be read any more"),
+        ("leaf_index", list(range(1, 31)), "does not contain the leaves that its name says"),
+    ):
+        at = table.schema.get_field_index(column)
+        pq.write_table(table.set_column(at, column, pa.array(changed, table.schema.field(at).type)), file)
+        with pytest.raises(ExportFolderError, match=reason):
+            export_parquet(PoolSource(auditor, POOL), tmp_path)
 
 
 def test_the_command_says_what_it_wrote(scene: Scene, exported: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.merkle import Frontier
+from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store.durable import alone_in
 from services.exports.errors import ExportFolderError
 from services.exports.parquet.rows import LeafRows
@@ -93,16 +93,14 @@ def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, Past]:
     """Returns where the folder's export ended, after deleting what is beyond."""
     frontier, past = Frontier(), Past(source)
     for file in _files(folder, _MARK, source.pool):
-        first, end = _range(file)
+        first, _ = _range(file)
         if first != frontier.size:
             raise ExportFolderError(file, f"should start with leaf {frontier.size}, but starts with {first}")
-        found = pq.read_table(file, columns=["leaf_index", "hash"])
-        if found["leaf_index"].to_pylist() != list(range(first, end)):
-            raise ExportFolderError(file, "does not contain the leaves that its name says")
-        for leaf_hash in found["hash"].to_pylist():
-            frontier.append(bytes.fromhex(leaf_hash))
-        for entry in pq.read_table(file, columns=["entry"], filters=[("type", "in", REFERRED_TO)])["entry"].to_pylist():
-            past.take_in(source.decoded(entry.encode()))
+        hashes, referred_to = _kept(file)
+        for found in hashes:
+            frontier.append(found)
+        for entry in referred_to:
+            past.take_in(source.decoded(entry))
     if frontier.size > source.size:
         detail = f"has {frontier.size:,} leaves of pools/{source.pool}, but its log only {source.size:,}"
         raise LedgerCorruptError(str(folder), detail)
@@ -112,6 +110,30 @@ def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, Past]:
         for file in [*leftovers, *home.glob(".*.partial")]:
             file.unlink()
     return frontier, past
+
+
+def _kept(file: Path) -> tuple[list[bytes], list[bytes]]:
+    """The hashes of a file's leaves, and the entries that others refer to.
+
+    Raises:
+        ExportFolderError: the file was damaged or changed since it was written.
+    """
+    first, end = _range(file)
+    try:
+        found = pq.read_table(file, columns=["leaf_index", "hash"], partitioning=None)
+        entries = pq.read_table(
+            file, columns=["leaf_index", "entry"], filters=[("type", "in", REFERRED_TO)], partitioning=None
+        )
+        hashes = [bytes.fromhex(text) for text in found["hash"].to_pylist()]
+        encoded = [text.encode() for text in entries["entry"].to_pylist()]
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as error:
+        raise ExportFolderError(file, f"cannot be read any more: {str(error).partition(chr(10))[0]}") from None
+    if found["leaf_index"].to_pylist() != list(range(first, end)):
+        raise ExportFolderError(file, "does not contain the leaves that its name says")
+    for index, entry in zip(entries["leaf_index"].to_pylist(), encoded, strict=True):
+        if leaf_hash(entry) != hashes[index - first]:
+            raise ExportFolderError(file, f"has another entry at leaf {index} than its hash says")
+    return hashes, encoded
 
 
 def _home(folder: Path, table: str, pool: str) -> Path:
