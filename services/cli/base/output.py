@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 from ledger.errors import LedgerError
 from moiety.roots import MoietyError
 from services.cli.base.exits import Exit, Failure, InputError, NotWrittenError, exit_code
+from services.cli.base.listing import Listing
 from services.printing import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Output:
         console = _console(stderr=False)
         for item in people:
             shown = printable(item) if isinstance(item, str) else item
+            if isinstance(shown, Listing):
+                shown = shown.laid_out(console.width)
             console.print(shown, markup=False, highlight=False, emoji=False, soft_wrap=isinstance(item, str))
         console.file.flush()
 
@@ -156,18 +159,10 @@ def write_file(path: Path, content: bytes, field: str = "out") -> None:
         raise NotWrittenError.of(field, f"{path}: {error.strerror}") from None
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Listing:
     """A table for people. The columns in `right` hold numbers and are aligned to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        found.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        found.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    return found
+    cells = tuple(tuple("" if cell is None else printable(str(cell)) for cell in row) for row in rows)
+    return Listing(tuple(columns), cells, frozenset(right))
 
 
 def counted(count: int, one: str, more: str = "") -> str:

@@ -63,7 +63,7 @@ REFUSED: Final = {
 }  # fmt: skip
 ALLOWED: Final = {
     "moiety", "moiety.roots", "moiety.version", "services", "services.cli", "services.cli.app", "services.cli.entry",
-    "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
+    "services.cli.base", "services.cli.base.exits", "services.cli.base.listing", "services.cli.base.output",
     "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
     "services.cli.audit.statement", "services.cli.audit.verify", "services.cli.audit.page",
     "services.cli.audit.records",
