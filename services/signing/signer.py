@@ -93,7 +93,9 @@ class Signer:
         try:
             heads = ask_each(self._database, log.read_heads)
             # What was seen of these, in another database or by a signer of another version, says nothing of them here.
-            uncompared = set(ask_each(self._database, signing.uncompared).found)
+            again = set(ask_each(self._database, signing.uncompared).found)
+            # Another signer may have refused them by its own folder, and be gone.
+            again.update(ask_each(self._database, signing.refused).found)
         except LedgerError as error:
             logger.warning("cannot read logs", reason=str(error))
             return []
@@ -102,7 +104,7 @@ class Signer:
         signed = []
         for pool, size, frontier in heads.found:
             seen = hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
-            if size == 0 or (self._seen.get(pool.pool_id) == seen and pool.pool_id not in uncompared):
+            if size == 0 or (self._seen.get(pool.pool_id) == seen and pool.pool_id not in again):
                 continue
             try:
                 checkpoint, settled = self.sign(pool)

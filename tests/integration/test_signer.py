@@ -19,7 +19,7 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey
-from ledger.store.logs import checkpoints, log, proofs
+from ledger.store.logs import checkpoints, log, proofs, signing
 from ledger.store.logs.checkpoints import StoredCheckpoint
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.pools.pools import get_pool
@@ -118,6 +118,20 @@ def test_a_key_with_another_name_than_the_deployment_signs_nothing(scene: Scene,
     assert misnamed.run_once() == []
     assert stored(scene) == []
     assert len(signer_on(scene, folder).run_once()) == 1
+
+
+def test_what_a_signer_with_a_folder_of_its_own_refused_holds_no_round_up_once_it_is_gone(
+    scene: Scene, signer: Signer, tmp_path: Path
+) -> None:
+    database = scene.deployment.running.parts.database
+    signer.run_once()
+    assert signer_on(scene, CheckpointFolder(tmp_path / "empty")).run_once() == []
+    with database.transaction() as connection, pytest.raises(StateError) as refused:
+        signing.require_sound(connection, pool_of(database))
+    assert refused.value.kind == "SIGNING_REFUSED"
+    assert signer.run_once() == []
+    with database.transaction() as connection:
+        signing.require_sound(connection, pool_of(database))
 
 
 def test_another_process_goes_on_where_the_last_one_ended(scene: Scene, folder: CheckpointFolder) -> None:
