@@ -54,7 +54,7 @@ def proportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int |
 
     A positive weight's quota is `clamp(k * weight, floor, cap)`, rounded down, and that of a zero weight is 0. Where
     every `k` of a range gives the same quotas, it is the cap if all are at the cap, and 0 if all are at the floor.
-    Arguments are those of `apportion`.
+    Where all weights are zero, it is the cap, or the total without one. Arguments are those of `apportion`.
 
     Raises:
         TypeError, ValueError: as `apportion` does.

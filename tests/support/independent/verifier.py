@@ -2070,7 +2070,7 @@ def ks_of(
         shared = divide(shared, [sum(weights), found["weight_unattributed"]])[0]
     factors = [commons_weight(policy["commons_rule"], int(line[2]), int(line[3])) for line in registry]
     common = 0 if policy["commons_rule"] == "FUND" else net - shared
-    commons_k = Fraction(common, sum(factors)) if sum(factors) else Fraction(0)
+    commons_k = Fraction(common, sum(factors) or 1)
     tempered = [{"PROPORTIONAL": w, "SQRT": isqrt(w), "EQUAL": int(w > 0)}[policy["tempering"]] for w in weights]
     floor, cap = unit * int(policy["floor_minor"]), policy["cap_minor"]
     if floor * sum(claim > 0 for claim in tempered) > shared:
