@@ -21,7 +21,7 @@ from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
 from services.parts import Clock, Parts, SigningParts
-from services.process.listening import allow_open_files
+from services.process.listening import allow_open_files, bound_socket
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
@@ -142,6 +142,7 @@ def everything(
         upgrade(url)
         keyed = _with_payee_key(_with_signing_key(settings, data_folder), data_folder)
         here = keyed.model_copy(update={"database_url": url, "workers": 1})
+        _require_addresses(here)
         founders_keys = _founded(here, operators, clock)
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
@@ -265,6 +266,22 @@ def _with_payee_key(settings: Settings, data_folder: Path) -> Settings:
 def _signing_key(settings: Settings) -> SigningKey:
     assert settings.signing_key_file is not None  # noqa: S101  # `_with_signing_key` has set it
     return read_key(settings.signing_key_file)
+
+
+def _require_addresses(settings: Settings) -> None:
+    """Check that one can listen where the settings say, before a founding whose keys nobody would be shown.
+
+    Raises:
+        InvalidInputError: an address is taken, or is none of this machine.
+    """
+    addresses = {
+        "MOIETY_LISTEN": settings.listen,
+        "MOIETY_HTTP_LISTEN": settings.http_listen,
+        "MOIETY_MTLS_LISTEN": settings.mtls_listen,
+    }
+    for setting, address in addresses.items():
+        if address:
+            bound_socket(address, setting, is_shared=False).close()
 
 
 def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:

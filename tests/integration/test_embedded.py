@@ -22,6 +22,8 @@ import pytest
 from ledger.errors import InvalidInputError
 from services.cli.base.exits import Exit
 from services.process.embedded import default_data_folder, embedded_postgres, is_running
+from services.process.host import everything
+from services.settings import load_settings
 
 pytestmark = pytest.mark.surface
 
@@ -90,6 +92,20 @@ def test_a_service_ends_with_its_postgres_and_starts_again(folder: Path) -> None
             os.kill(postgres, signal.SIGKILL if ended == "killed" else signal.SIGINT)
             _, said = up.communicate(timeout=120)
             assert (up.returncode, "it ended; start again" in said) == (Exit.SERVICE_AWAY, True), said
+
+
+def test_a_first_start_that_cannot_listen_founds_nothing_whose_key_nobody_saw(folder: Path) -> None:
+    with socket.socket() as taken, embedded_postgres(folder) as url:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for name in ("listen", "http_listen"):
+            settings = load_settings(**{"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0", name: address})
+            with pytest.raises(InvalidInputError, match="Address already in use"), everything(settings, folder, url):
+                pass
+        settings = load_settings(listen="127.0.0.1:0", http_listen="127.0.0.1:0")
+        with everything(settings, folder, url) as running:
+            assert list(running.founders_keys) == ["operators/first"]
 
 
 def test_a_postgres_that_takes_no_more_connections_is_running(folder: Path) -> None:
