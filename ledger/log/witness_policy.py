@@ -55,6 +55,14 @@ class WitnessPolicy:
                 have.add(name)
         return self.quorum == NONE or self.quorum in have
 
+    @property
+    def fewest(self) -> int:
+        """The least number of witnesses that can meet the quorum."""
+        counts = dict.fromkeys(self.witnesses, 1)
+        for name, group in self.groups.items():
+            counts[name] = sum(sorted(counts[member] for member in group.members)[: group.threshold])
+        return counts.get(self.quorum, 0)
+
     def __str__(self) -> str:
         """Returns the quorum in words: `2 of (w1, w2, w3)`."""
         return self._said(self.quorum)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,9 +17,6 @@ from ledger.store.logs.log import PoolRef
 from ledger.store.registry.people import read_people
 from payout.policy import Policy
 from payout.store.rounds import RoundRecord, with_open_round
-
-_LOOKED_AT: Final = 100
-"""Checkpoints of which one must have a quorum: some witnesses may be down for the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,12 @@ def find_window(connection: sa.Connection, pool: PoolRef, record: RoundRecord, p
     named = timing_policy(read_people(connection, record.content.registry_size).witnesses)
     if named is None or not policy.review_seconds:
         return None
-    began = _first(checkpoints.cosigned_since(connection, pool, record.leaf_index + 1, 0, limit=_LOOKED_AT), named)
+    began = _first(checkpoints.cosigned_since(connection, pool, named, record.leaf_index + 1, 0), named)
     if began is None:
         return Window()
     note, seen = began
     ends = seen.time + timedelta(seconds=policy.review_seconds)
-    later = checkpoints.cosigned_since(connection, pool, seen.checkpoint.size, int(ends.timestamp()), limit=_LOOKED_AT)
+    later = checkpoints.cosigned_since(connection, pool, named, seen.checkpoint.size, int(ends.timestamp()))
     ended = _first(later, named, ends)
     return Window(note, ends, ended[0] if ended else None)
 
@@ -68,7 +64,7 @@ def _of(stored: StoredCheckpoint, since: datetime | None) -> StoredCheckpoint:
 
 
 def _first(
-    found: list[StoredCheckpoint], policy: WitnessPolicy, since: datetime | None = None
+    found: Iterable[StoredCheckpoint], policy: WitnessPolicy, since: datetime | None = None
 ) -> tuple[bytes, Witnessed] | None:
     for stored in found:
         note = _of(stored, since).cosigned_note()

@@ -164,6 +164,48 @@ def test_a_log_without_a_round_that_waits_is_cosigned_once(
     assert REGISTRY.name in {name.rpartition("/")[2] for name in witness.latest}
 
 
+def test_a_review_ends_however_long_a_witness_was_down(
+    scene: Scene, witness: third_party.Witness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one of two is down, the other cosigns one checkpoint after the other: hundreds without a quorum."""
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.0)
+    other = SigningKey("other.example/w", bytes([8] * 32), SignatureType.COSIGNATURE)
+    away = third_party.Witness(other, witness.logs, witness.time_seconds, instead=(503, "text/plain", b""))
+    both = f"witness w {witness.key.verifier_key}\nwitness o {other.verifier_key}\ngroup all all w o\nquorum all\n"
+    scene.operator.update_timing_witnesses(both)
+    database, folder = scene.deployment.running.parts.database, CheckpointFolder(tmp_path / "checkpoints")
+    signer = Signer(database, scene.deployment.clock, KEY, folder)
+    with third_party.listening(away):
+        asked = tuple(Witness(each.url, each.key.verifier_key) for each in (witness, away))
+        cosigner = Cosigner(database, signer, folder, asked, timed_rounds)
+
+        def signed(times: int = 1) -> None:
+            for number in range(times):
+                if times > 1:
+                    scene.pay_in(1, f"{away.time_seconds}-{number}")
+                signer.run_once()
+                for look in cosigner.looks():
+                    look()
+
+        scene.fill()
+        scene.operator.calculate_round(POOL, request_id="q")
+        signed(101)
+        away.instead = None
+        signed()
+        assert scene.operator.get_checkpoint(POOL, cosigned=True).size == scene.operator.get_checkpoint(POOL).size
+        scene.deployment.clock.advance(seconds=REVIEW)
+        for each in (witness, away):
+            each.time_seconds += REVIEW
+        assert "cosigned the log after" in refused(scene.reviewer)
+        away.instead = (503, "text/plain", b"")
+        signed(101)
+        refused(scene.reviewer)
+        away.instead = None
+        signed()
+    assert scene.reviewer.approve_round(POOL, 1).state == ROUND_STATE_POSTED
+    assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
+
+
 @pytest.mark.parametrize("policy", ["quorum none\n", "witness w x\n", "nonsense", "w" * 2**15 + "w"])
 def test_what_is_no_policy_is_refused(scene: Scene, policy: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"witnesses\.policy"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -150,21 +150,20 @@ def list_checkpoints(
 
 
 def cosigned_since(
-    connection: sa.Connection, pool: PoolRef, min_size: int, time_seconds: int, *, limit: int
-) -> list[StoredCheckpoint]:
-    """Returns the smallest checkpoints of at least a size that a witness cosigned at a time or later, by size.
+    connection: sa.Connection, pool: PoolRef, policy: WitnessPolicy, min_size: int, time_seconds: int
+) -> Iterator[StoredCheckpoint]:
+    """Yields the checkpoints of at least a size that a quorum of witnesses cosigned at a time or later, by size.
 
     They are of the key that signed last, and have all of their cosignatures, several of a witness too.
     """
     latest = latest_checkpoint(connection, pool)
     if latest is None:
-        return []
+        return
     of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(latest.key))
     late = of_log & (t.cosignature.c.size >= min_size) & (t.cosignature.c.time_seconds >= time_seconds)
-    sizes = sa.select(t.cosignature.c.size).where(late).group_by(t.cosignature.c.size)
-    found = list(connection.execute(sizes.order_by(t.cosignature.c.size).limit(limit)).scalars())
-    query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size.in_(found))
-    return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size), every=True)
+    for size in _sizes_with_quorum(connection, late, policy, t.cosignature.c.size.asc()):
+        query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size == size)
+        yield from _with_cosignatures(connection, pool, query, every=True)
 
 
 def latest_cosigned(
@@ -172,20 +171,32 @@ def latest_cosigned(
 ) -> StoredCheckpoint | None:
     """Returns the newest checkpoint by a key that a quorum of witnesses cosigned; None if there is none."""
     of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(key))
-    theirs = sa.literal([str(each) for each in policy.witnesses.values()], sa.ARRAY(sa.Text))
-    by_them = t.cosignature.c.vkey == sa.any_(theirs)
-    sizes = sa.select(t.cosignature.c.size, sa.func.array_agg(t.cosignature.c.vkey)).where(of_log, by_them)
-    for size, cosigners in connection.execute(
-        sizes.group_by(t.cosignature.c.size).order_by(t.cosignature.c.size.desc()).limit(_LOOKED_AT)
-    ):
-        if policy.is_met({VerifierKey.parse(vkey) for vkey in cosigners}):
-            query = _select(pool).where(t.checkpoint.c.vkey == str(key), t.checkpoint.c.size == size)
-            return next(iter(_with_cosignatures(connection, pool, query)), None)
+    for size in _sizes_with_quorum(connection, of_log, policy, t.cosignature.c.size.desc()):
+        query = _select(pool).where(t.checkpoint.c.vkey == str(key), t.checkpoint.c.size == size)
+        return next(iter(_with_cosignatures(connection, pool, query)), None)
     return None
 
 
-_LOOKED_AT: Final = 1_000
-"""The newest sizes that any witness cosigned, among which a quorum is looked for."""
+def _sizes_with_quorum(
+    connection: sa.Connection, among: sa.ColumnElement[bool], policy: WitnessPolicy, order: sa.ColumnElement[int]
+) -> Iterator[int]:
+    """Yields the sizes at which a quorum of witnesses is among some cosignatures.
+
+    While a witness is down, none of very many sizes has a quorum: the database passes over those.
+    """
+    named = {str(key): key for key in policy.witnesses.values()}
+    size, vkey = t.cosignature.c.size, t.cosignature.c.vkey
+    by_them = vkey == sa.any_(sa.literal(list(named), sa.ARRAY(sa.Text)))
+    query = sa.select(size, sa.func.array_agg(vkey.distinct())).where(among, by_them).group_by(size)
+    query = query.having(sa.func.count(vkey.distinct()) >= policy.fewest).order_by(order)
+    with connection.execute(query, execution_options={"yield_per": _SIZES_AT_ONCE}) as found:
+        for at, cosigners in found:
+            if policy.is_met({named[each] for each in cosigners}):
+                yield at
+
+
+_SIZES_AT_ONCE: Final = 10
+"""The first is nearly always the one."""
 
 
 def last_cosigned_size(connection: sa.Connection, pool: PoolRef, key: VerifierKey, witness: VerifierKey) -> int:

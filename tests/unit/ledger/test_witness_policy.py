@@ -43,6 +43,7 @@ def test_the_example_asks_for_two_of_the_one_group_and_one_of_the_other() -> Non
     policy = parse_policy(EXAMPLE.encode())
     assert policy.logs == (LOG,)
     assert witnesses_of([policy]) == tuple(W.values())
+    assert policy.fewest == 3
     for count in range(7):
         for cosigned in combinations(range(1, 7), count):
             of_x, of_y = sum(number <= 3 for number in cosigned), sum(number > 3 for number in cosigned)
@@ -52,6 +53,7 @@ def test_the_example_asks_for_two_of_the_one_group_and_one_of_the_other() -> Non
 def test_no_witness_may_be_asked_for() -> None:
     policy = parse_policy(b"quorum none\n")
     assert policy.is_met([])
+    assert policy.fewest == 0
     assert str(policy) == "none"
 
 
@@ -67,6 +69,7 @@ def test_k_of_n_is_said_in_words(k: int) -> None:
     lines = "".join(f"witness w{number} {W[number]}\n" for number in (1, 2, 3))
     policy = parse_policy(f"{lines}group all-three {k} w1 w2 w3\nquorum all-three\n".encode())
     assert str(policy) == f"{'all' if k == 3 else k} of (w1, w2, w3)"
+    assert policy.fewest == k
     assert policy.is_met([W[1], W[2], W[3]][:k])
     assert not policy.is_met([W[1], W[2], W[3]][: k - 1])
 
