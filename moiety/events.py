@@ -111,13 +111,13 @@ def _faults(event: Any) -> Iterator[tuple[str, str]]:
         yield "work_id", f"must be text, got {event.work_id!r}"
     if not isinstance(event.occurred_at, datetime):
         yield "occurred_at", f"must be a datetime, got {event.occurred_at!r}"
-    elif event.occurred_at.utcoffset() is None:
+    elif event.occurred_at.tzinfo is None or event.occurred_at.utcoffset() is None:  # pandas' NaT is a datetime too
         yield "occurred_at", "has no time zone"
     elif event.occurred_at.year in _ENDS:
         yield "occurred_at", f"is out of range: {event.occurred_at}"
-    if not _is_whole(event.units, 64):
+    if not _is_whole(event.units, 2**63):
         yield "units", f"must be a whole number of 64 bits, got {event.units!r}"
-    if not _is_whole(event.mode, 8) or event.mode not in _MODES:
+    if not _is_whole(event.mode, 2**7) or event.mode not in _MODES:
         yield "mode", f"must be Mode.AI_ONLY or Mode.HUMAN_AI, got {event.mode!r}"
     if not isinstance(event.shares, Mapping):
         yield "shares", f"must be a mapping, got {event.shares!r}"
@@ -125,18 +125,23 @@ def _faults(event: Any) -> Iterator[tuple[str, str]]:
     for collective, nano in event.shares.items():
         if not _is_text(collective):
             yield "collectives", f"must be text, got {collective!r}"
-        if not _is_whole(nano, 32):
+        if not _is_whole(nano, 2**31):
             yield "shares", f"must be whole numbers of billionths, of 32 bits, got {nano!r}"
 
 
 def _is_text(value: object) -> bool:
     """Whether a value is text that has a form in UTF-8: halves of surrogate pairs have none."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _is_whole(value: object, bits: int) -> bool:
-    """Whether a value is a whole number that fits; a float is none, nor is a boolean."""
+    if not isinstance(value, str):
+        return False
     try:
-        return not isinstance(value, bool) and -(1 << bits - 1) <= index(value) < 1 << bits - 1  # type: ignore[arg-type]
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_whole(value: Any, end: int) -> bool:
+    """Whether a value is a whole number from `-end` to below `end`; a float is none, nor is a boolean."""
+    try:
+        return not isinstance(value, bool) and -end <= index(value) < end
     except TypeError:
         return False

@@ -41,6 +41,8 @@ FORMER_SECONDS: Final = 86_400
 TESTS_AT_ONCE: Final = 2
 """Of one owner one: a receiver that never answers keeps a thread for as long as an attempt may take."""
 
+TESTS_WAITING: Final = 2 * TESTS_AT_ONCE
+
 _STATES: Final = {
     pb.WEBHOOK_STATE_ACTIVE: WebhookState.ACTIVE,
     pb.WEBHOOK_STATE_PAUSED: WebhookState.PAUSED,
@@ -56,7 +58,7 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServiceServicer):
         self._deliverer = parts.deliverer
         self._clock = parts.clock
         self._reach = Reach.of(parts.settings)
-        self._tests = Gate(TESTS_AT_ONCE, of_one=1, waiting=2 * TESTS_AT_ONCE)
+        self._tests = Gate(TESTS_AT_ONCE, of_one=1, waiting=TESTS_WAITING)
 
     def CreateWebhook(self, request: pb.CreateWebhookRequest, context: grpc.ServicerContext) -> pb.Webhook:
         asked = request.webhook

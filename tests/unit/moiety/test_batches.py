@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -445,6 +446,7 @@ def test_an_event_as_a_message_says_the_same() -> None:
         ({"event_id": "play-1"}, "event_id", "must be a UUID, got 'play-1'"),
         ({"occurred_at": "2026-03-01T12:00Z"}, "occurred_at", "must be a datetime, got '2026-03-01T12:00Z'"),
         ({"occurred_at": NOON.date()}, "occurred_at", "must be a datetime, got datetime.date(2026, 3, 1)"),
+        ({"occurred_at": pd.NaT}, "occurred_at", "has no time zone"),
         ({"occurred_at": NOON.replace(year=9999)}, "occurred_at", "is out of range: 9999-03-01 12:00:00+00:00"),
         ({"mode": 0}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 0"),
         ({"mode": 7}, "mode", "must be Mode.AI_ONLY or Mode.HUMAN_AI, got 7"),
@@ -461,6 +463,18 @@ def test_an_event_whose_values_are_of_other_types_is_refused_and_nothing_is_cut(
         with pytest.raises(InvalidUsageError) as caught:
             refuse()
         assert (caught.value.field, caught.value.position, caught.value.reason) == (field, 1, told)
+
+
+def test_an_event_of_another_library_s_numbers_and_times_is_the_same_event() -> None:
+    whole = UsageEvent(uuid7(), NOON, 3, Mode.HUMAN_AI, {"irisch-ü": 7})
+    theirs: dict[str, Any] = {
+        "units": np.int64(3),
+        "occurred_at": pd.Timestamp(NOON),
+        "shares": {"irisch-ü": np.int32(7)},
+    }
+    other = replace(whole, **theirs)
+    assert batch_of([other]) == batch_of([whole])
+    assert event_to_message(other) == event_to_message(whole)
 
 
 def pairs_of(column: list[list[str]], amounts: list[list[Any]], amount: str) -> list[list[dict[str, Any]]]:
