@@ -788,7 +788,7 @@ class People {
     } else if (kind === 'principal') {
       const { principal, status } = entry;
       require(/^(operators|auditors)\//.test(principal), 'a principal is neither an operator nor an auditor');
-      const known = persons.get(principal) ?? { since: entry.index, alone: !('proposal' in entry) };
+      const known = persons.get(principal) ?? { since: entry.index, alone: this.controls.people === 1 };
       this.person(principal, { ...known, status });
       operators = about(principal);
     } else if (kind === 'key' || kind === 'recovery') {
@@ -800,7 +800,7 @@ class People {
       keys.set(entry.key_id, {
         of: holder,
         since: entry.index,
-        alone: recovered || (!('proposal' in entry) && entry.by !== holder),
+        alone: recovered || (this.controls.people === 1 && (entry.by !== holder || wasAlone(entry, this))),
         pools: entry.pools ?? [],
         ends: entry.expires_at ? micros(entry.expires_at) : undefined,
         begins: recovered ? micros(entry.time) + WEEK : undefined,
@@ -823,6 +823,12 @@ class People {
     if (counts) this.enough.add(name);
     else this.enough.delete(name);
   }
+}
+
+/** Whether an operator made something whom, or whose key, one person alone made; a recovered key does not count. */
+function wasAlone({ by, by_key: id }, { persons, keys }) {
+  const [person, key] = [persons.get(by), keys.get(id)];
+  return Boolean(person && key && key.begins === undefined && (person.alone || key.alone));
 }
 
 /** Judges the acts of a log in order: what `audit.acts_fold` does. */
@@ -914,14 +920,8 @@ class Acts {
     if (decision.by === first.by) return 'decides what it made itself';
     if (person.since >= first.registry_size) return 'was registered after what it decides was made';
     if (person.alone || key.alone) return 'was registered, or given this key, by one person alone';
-    if (this.wasAlone(first, people)) return 'decides what somebody made who was registered by one person alone';
+    if (wasAlone(first, people)) return 'decides what somebody made who was registered by one person alone';
     return key.begins !== undefined && key.since >= first.registry_size ? 'recovered this key later' : '';
-  }
-
-  /** Whether an operator made something whom, or whose key, one person alone made; a recovered key does not count. */
-  wasAlone({ by, by_key: id }, people) {
-    const [person, key] = [people.persons.get(by), people.keys.get(id)];
-    return Boolean(person && key && key.begins === undefined && (person.alone || key.alone));
   }
 
   requireSecond(first, decision, people) {

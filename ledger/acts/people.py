@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from ledger.acts.act import OPERATORS, ActContent
-from ledger.acts.controls import TWO, Controls
+from ledger.acts.controls import ONE, TWO, Controls
 from ledger.acts.entries import (
     ControlsContent,
     DeploymentContent,
@@ -73,7 +73,8 @@ class Person:
     since: int
     """The registry's leaf that registered it."""
     alone: bool
-    """Whether one person alone registered it; if so, it never counts as a second person."""
+    """Whether one person could register it; if so, it never counts as a second person. A proposal for it shows nothing:
+    after the controls were relaxed, whoever made it could approve it."""
     status: PrincipalStatus = PrincipalStatus.ACTIVE
 
 
@@ -85,7 +86,8 @@ class Key:
     principal: str
     since: int
     alone: bool
-    """Whether one person alone issued it to somebody else; if so, its acts never count as a second person's."""
+    """Whether one person could issue it to somebody else, or with such a key: it approves nothing, and nobody approves
+    what it proposes."""
     pools: frozenset[str] = frozenset()
     """The only pools that the key gives access to; empty for all."""
     begins: datetime | None = None
@@ -134,7 +136,7 @@ class People:
                 self.witnesses = policy
             case PrincipalContent(principal=name, status=status):
                 known = self.persons.get(name)
-                person = known or Person(name, leaf.index, alone=leaf.content.proposal is None)
+                person = known or Person(name, leaf.index, alone=self.controls.people == ONE)
                 self.persons[name] = replace(person, status=PrincipalStatus(status))
             case KeyContent() as content:
                 self._issue(leaf.index, content)
@@ -169,7 +171,7 @@ class People:
             content.key_id,
             content.principal,
             leaf_index,
-            alone=content.proposal is None and content.by != content.principal,
+            alone=self.controls.people == ONE and (content.by != content.principal or self._was_alone(content)),
             pools=frozenset(content.pools),
             expires=datetime.fromisoformat(content.expires_at) if content.expires_at else None,
             bound=bound,

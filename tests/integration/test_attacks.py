@@ -351,17 +351,25 @@ def test_nobody_makes_themselves_a_second_person(
 def test_nobody_approves_what_somebody_of_their_own_making_proposed(
     pool: dict[str, Client], olive: Client, otto: Client, deployment: Deployment
 ) -> None:
-    """While one person could, it added an operator and gave the other a key; with either it is one person."""
+    """While one person could, it added an operator, gave the other a key, and more with that; with each it is one."""
     assert pool
+    mine, as_otto, by_otto, proposed = make_key(), make_key(), make_key(), make_key()
+    waiting = olive.create_api_key("operators/otto", proposed.hash).proposal
     together(olive, otto, _controls)
-    mine, as_otto = make_key(), make_key()
+    olive.approve_proposal(waiting)
     olive.update_principal("operators/mine")
     olive.create_api_key("operators/mine", mine.hash)
     olive.create_api_key("operators/otto", as_otto.hash)
+    with Client(deployment.address, as_otto.text) as made:
+        made.create_api_key("operators/otto", by_otto.hash)
     tightened = ControlsMessage(people=2, terms=2, weights=2, money=2, rounds=2, registry=1)
     together(olive, otto, lambda by: by.update_controls(tightened))
-    for number, key in enumerate((mine, as_otto), 2):
+    for number, key in enumerate((mine, as_otto, by_otto, proposed), 2):
         with Client(deployment.address, key.text) as first:
+            waits = olive.update_collective("irish", Collective(display_name="Irish", members=7)).proposal
+            with pytest.raises(FailedPreconditionError) as caught:
+                first.approve_proposal(waits)
+            assert caught.value.reason == "REGISTERED_ALONE"
             raised = first.update_collective("irish", Collective(display_name="Irish", members=42_000_000)).proposal
             with pytest.raises(FailedPreconditionError) as caught:
                 olive.approve_proposal(raised)
@@ -373,6 +381,7 @@ def test_nobody_approves_what_somebody_of_their_own_making_proposed(
                 olive.approve_round(POOL, number)
             assert caught.value.reason == "MADE_ALONE"
             olive.reject_round(POOL, number, "nobody may approve it")
+            olive.withdraw_proposal(waits, "nobody may approve it")
     assert otto.get_collective("irish").members == 4_200
 
 

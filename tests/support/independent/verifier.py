@@ -759,15 +759,19 @@ class Registry:
         assert key_id not in self.keys
         self.keys[key_id] = {"principal": principal, "since": entry["index"], "alone": alone, **bounds}
 
+    def was_alone(self, made: dict[str, Any]) -> bool:
+        person, key = self.persons.get(made["by"]), self.keys.get(made["by_key"])
+        return bool(person and key and "begins" not in key and (person["alone"] or key["alone"]))
+
     def principal(self, entry: dict[str, Any]) -> None:
-        self.person(entry["principal"], entry, alone="proposal" not in entry, status=entry["status"])
+        self.person(entry["principal"], entry, alone=self.controls["people"] == 1, status=entry["status"])
 
     def key(self, entry: dict[str, Any]) -> None:
         collection, _, name = entry["principal"].partition("/")
         registered = {"platforms": self.platforms, "collectives": self.collectives}.get(collection)
         assert entry["principal"] in self.persons if registered is None else name in registered
         bounds = {"pools": entry.get("pools", []), "ends": entry.get("expires_at", "")}
-        alone = "proposal" not in entry and entry["by"] != entry["principal"]
+        alone = self.controls["people"] == 1 and (entry["by"] != entry["principal"] or self.was_alone(entry))
         kind = entry.get("key_kind", "SECRET")
         assert kind in ("SECRET", "IDENTITY", "CERTIFICATE")
         assert ("issuer" in entry) == (kind == "IDENTITY")
@@ -1050,13 +1054,9 @@ class Acts:
         person, key = self.registry.persons[decision["by"]], self.registry.keys[decision["by_key"]]
         recovered_later = "begins" in key and key["since"] >= first["registry_size"]
         known = person["since"] < first["registry_size"] and not recovered_later
-        if person["alone"] or key["alone"] or self.was_alone(first):
+        if person["alone"] or key["alone"] or self.registry.was_alone(first):
             return False
         return bool(decision["by"] != first["by"] and known)
-
-    def was_alone(self, made: dict[str, Any]) -> bool:
-        person, key = self.registry.persons.get(made["by"]), self.registry.keys.get(made["by_key"])
-        return bool(person and key and "begins" not in key and (person["alone"] or key["alone"]))
 
     def needed(self, entry: dict[str, Any]) -> int:
         controls = self.registry.controls

@@ -21,6 +21,7 @@ from ledger.acts.entries import (
     PrincipalContent,
     RecoveryContent,
 )
+from ledger.acts.people import Actor
 from ledger.registry import NANO, PPM, Collective
 from payout.entries import PolicyContent
 from payout.policy import Policy
@@ -80,6 +81,26 @@ def registered_alone() -> PoolLog:
     log = a_round(controls=Controls.of_one(), before=lambda registry: registry.operator("operators/second"))
     log.registry.together(ControlsContent(controls=MONEY_ALONE))
     return approved(log, "operators/second")
+
+
+def with_a_key_of_a_key_issued_alone() -> PoolLog:
+    """While one person could, olive issued a key for oscar, and with it another one."""
+
+    def issue(registry: RegistryLog) -> None:
+        registry.act(KeyContent(key_id="e" * 16, principal=OSCAR, secret_hash="0" * 64))
+        second = KeyContent(key_id="f" * 16, principal=OSCAR, secret_hash="1" * 64)
+        registry.append(Actor(OSCAR, "e" * 16).stamp(second, registry.people()))
+
+    log = a_round(controls=Controls.of_one(), before=issue)
+    log.registry.together(ControlsContent(controls=MONEY_ALONE))
+    return approved(log, by_key="f" * 16)
+
+
+def with_a_key_that_was_proposed_and_approved_by_one() -> PoolLog:
+    key = KeyContent(key_id="f" * 16, principal=OSCAR, secret_hash="1" * 64)
+    log = a_round(controls=Controls.of_one(), before=lambda registry: registry.together(key, OLIVE, OLIVE))
+    log.registry.together(ControlsContent(controls=MONEY_ALONE))
+    return approved(log, by_key="f" * 16)
 
 
 def calculated_alone() -> PoolLog:
@@ -170,6 +191,8 @@ FORGED: Final[dict[str, tuple[Callable[[], PoolLog], str]]] = {
     "with a key that was recovered yesterday": (lambda: recovered(1), "before or after its validity"),
     "with a key that was recovered later": (lambda: recovered(8), "by one person alone"),
     "by an operator that one person made": (registered_alone, "by one person alone"),
+    "with a key of a key that one person issued": (with_a_key_of_a_key_issued_alone, "by one person alone"),
+    "with a key that one person approved": (with_a_key_that_was_proposed_and_approved_by_one, "by one person alone"),
     "of what an operator calculated that one person made": (calculated_alone, "by one person alone"),
     "by an operator that came later": (registered_late, "was registered after"),
     "by an operator that nobody approved": (registered_by_no_approval, "one that the leaf before it approved"),

@@ -23,6 +23,7 @@ from ledger.acts.entries import (
     PrincipalContent,
     RecoveryContent,
 )
+from ledger.acts.people import Actor
 from ledger.entries import PaymentContent
 from ledger.log.leaves import Content
 from ledger.registry import NANO, PPM, Collective, CollectiveStatus
@@ -31,7 +32,8 @@ from ledger.usage.format import AI_ONLY
 from payout.entries import PauseContent, PolicyContent, RoundContent
 from payout.policy import CommonsRule, Policy
 from tests.support.batches import Event, event_id
-from tests.support.exports import bundle_of, report_of
+from tests.support.exports import KEY, bundle_of, report_of
+from tests.support.independent import verifier
 from tests.support.pool_log import PoolLog
 from tests.support.registry_log import OLIVE, OSCAR, RegistryLog, actor_of, founder, key_of
 from tests.support.replay_history import history
@@ -111,6 +113,33 @@ def test_an_operator_does_not_approve_what_one_that_it_made_alone_calculated(tmp
     registry.together(ControlsContent(controls=MONEY_ALONE))
     found = finding_of(approved(a_round(registry, "operators/second"), OLIVE), tmp_path)
     assert "cannot decide what operators/second made" in found.claimed
+
+
+def issued_by_a_key_issued_alone(registry: RegistryLog) -> None:
+    registry.act(KeyContent(key_id="e" * 16, principal=OSCAR, secret_hash="0" * 64))
+    with_it = Actor(OSCAR, "e" * 16).stamp(
+        KeyContent(key_id="f" * 16, principal=OSCAR, secret_hash="1" * 64), registry.people()
+    )
+    registry.append(with_it)
+
+
+def issued_by_a_proposal_of_one(registry: RegistryLog) -> None:
+    registry.together(KeyContent(key_id="f" * 16, principal=OSCAR, secret_hash="1" * 64), OLIVE, OLIVE)
+
+
+@pytest.mark.parametrize("issue", [issued_by_a_key_issued_alone, issued_by_a_proposal_of_one])
+def test_a_key_that_one_person_could_issue_does_not_count_whatever_led_to_it(
+    issue: Callable[[RegistryLog], None], tmp_path: Path
+) -> None:
+    registry = RegistryLog.founded(OLIVE, OSCAR)
+    issue(registry)
+    registry.together(ControlsContent(controls=MONEY_ALONE))
+    bundle = bundle_of(approved(a_round(registry), by_key="f" * 16), tmp_path / "folk.tar")
+    found = report_of(bundle).finding
+    assert found is not None
+    assert "by one person alone" in found.claimed
+    with pytest.raises(AssertionError):
+        verifier.verify(bundle, str(KEY.verifier_key))
 
 
 def test_a_second_key_for_the_other_operator_that_one_issued_alone_does_not_count(tmp_path: Path) -> None:
