@@ -318,6 +318,8 @@ class Settlement:
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)
+            if people.controls.needed(Kind.ROUNDS) > ONE:
+                people.require_decidable(content)
         require_covered(connection, pool, content)
         (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)

@@ -247,6 +247,16 @@ class People:
         if key.recovered and key.since >= first.registry_size:
             raise _refused(second.by, "RECOVERED_LATER", "recovered this key after what it decides was made")
 
+    def require_decidable(self, made: ActContent) -> None:
+        """Check that what somebody makes, which needs a second person, may be approved by one (`require_second`).
+
+        Raises:
+            StateError: one person alone could register who makes it, or issue its key.
+        """
+        if self._was_alone(made):
+            detail = "was registered, or given this key, by one person alone, and nobody may approve what it makes"
+            raise _refused(made.by, "REGISTERED_ALONE", detail)
+
     def _was_alone(self, made: ActContent) -> bool:
         """Whether an operator made something whom one person alone may have made up: who approves it may be that one.
 

@@ -47,7 +47,12 @@ from moiety.v1.acts_pb2 import (
 )
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, DISTRIBUTE_REPORTED
 from moiety.v1.registry_pb2 import Controls as ControlsMessage
-from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_CALCULATED
+from moiety.v1.rounds_pb2 import (
+    OBJECTION_ANSWER_DISMISSED,
+    ROUND_STATE_CALCULATED,
+    ROUND_STATE_POSTED,
+    ROUND_STATE_REJECTED,
+)
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from services.process.host import serving
@@ -348,6 +353,12 @@ def test_nobody_makes_themselves_a_second_person(
     assert pool["collectives/irish"].get_collective("irish").members == 4_200
 
 
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(FailedPreconditionError) as caught:
+        call()
+    return caught.value.reason
+
+
 def test_nobody_approves_what_somebody_of_their_own_making_proposed(
     pool: dict[str, Client], olive: Client, otto: Client, deployment: Deployment
 ) -> None:
@@ -362,26 +373,21 @@ def test_nobody_approves_what_somebody_of_their_own_making_proposed(
     olive.create_api_key("operators/otto", as_otto.hash)
     with Client(deployment.address, as_otto.text) as made:
         made.create_api_key("operators/otto", by_otto.hash)
+    with Client(deployment.address, mine.text) as made:
+        made.calculate_round(POOL, request_id="q-2")
     tightened = ControlsMessage(people=2, terms=2, weights=2, money=2, rounds=2, registry=1)
     together(olive, otto, lambda by: by.update_controls(tightened))
-    for number, key in enumerate((mine, as_otto, by_otto, proposed), 2):
-        with Client(deployment.address, key.text) as first:
-            waits = olive.update_collective("irish", Collective(display_name="Irish", members=7)).proposal
-            with pytest.raises(FailedPreconditionError) as caught:
-                first.approve_proposal(waits)
-            assert caught.value.reason == "REGISTERED_ALONE"
-            raised = first.update_collective("irish", Collective(display_name="Irish", members=42_000_000)).proposal
-            with pytest.raises(FailedPreconditionError) as caught:
-                olive.approve_proposal(raised)
-            assert caught.value.reason == "MADE_ALONE"
-            first.withdraw_proposal(raised, "nobody may approve it")
-            first.calculate_round(POOL, request_id=f"q-{number}")
-            deployment.clock.advance(seconds=REVIEW)
-            with pytest.raises(FailedPreconditionError) as caught:
-                olive.approve_round(POOL, number)
-            assert caught.value.reason == "MADE_ALONE"
-            olive.reject_round(POOL, number, "nobody may approve it")
-            olive.withdraw_proposal(waits, "nobody may approve it")
+    deployment.clock.advance(seconds=REVIEW)
+    assert refused(lambda: olive.approve_round(POOL, 2)) == "MADE_ALONE"
+    olive.reject_round(POOL, 2, "nobody may approve it")
+    changed = Collective(display_name="Irish", members=42_000_000)
+    for key in (mine, as_otto, by_otto, proposed):
+        with Client(deployment.address, key.text) as made:
+            assert refused(partial(made.update_collective, "irish", changed)) == "REGISTERED_ALONE"
+            assert refused(partial(made.calculate_round, POOL, request_id="q-3")) == "REGISTERED_ALONE"
+            waits = olive.update_collective("irish", changed).proposal
+            assert refused(partial(made.approve_proposal, waits)) == "REGISTERED_ALONE"
+    assert [each.state for each in olive.list_rounds(POOL)] == [ROUND_STATE_POSTED, ROUND_STATE_REJECTED]
     assert otto.get_collective("irish").members == 4_200
 
 

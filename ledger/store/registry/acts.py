@@ -153,6 +153,7 @@ class Acts:
         stamped = _salted(effect.prepare(connection, pool, stamped))
         if stamped.needed(people.controls) == ONE:
             return Outcome(done=effect.carry_out(connection, pool, stamped, now))
+        people.require_decidable(stamped)
         rests_on = dict(effect.rests_on(connection, pool, stamped))
         said = stamped.said()
         mine = 0
