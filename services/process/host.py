@@ -21,7 +21,7 @@ from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
 from services.parts import Clock, Parts, SigningParts
-from services.process.listening import allow_open_files, bound_socket
+from services.process.listening import allow_open_files
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
@@ -58,10 +58,13 @@ class Running:
 
 
 @contextmanager
-def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Running]:
-    """The services on the settings' database, by gRPC and HTTP; drained at the end."""
+def serving(settings: Settings, *, clock: Clock = system_clock, is_founded: bool = True) -> Iterator[Running]:
+    """The services on the settings' database, by gRPC and HTTP; drained at the end.
+
+    A deployment that is not founded is refused, unless whoever starts them founds it next.
+    """
     allow_open_files()
-    with _parts(settings, clock) as parts, ExitStack() as stack:
+    with _parts(settings, clock, is_founded=is_founded) as parts, ExitStack() as stack:
         services = Services(parts)
         stack.callback(services.close)
         server = Server(parts, services)
@@ -142,9 +145,8 @@ def everything(
         upgrade(url)
         keyed = _with_payee_key(_with_signing_key(settings, data_folder), data_folder)
         here = keyed.model_copy(update={"database_url": url, "workers": 1})
-        _require_addresses(here)
-        founders_keys = _founded(here, operators, clock)
-        running = stack.enter_context(serving(here, clock=clock))
+        running = stack.enter_context(serving(here, clock=clock, is_founded=False))
+        founders_keys = _founded(here, operators, clock)  # last: of a start that fails nobody would be shown them
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
         stack.enter_context(_mail(running.parts))
@@ -185,7 +187,7 @@ def sign_in_links(running: Running) -> dict[str, str]:
 
 
 @contextmanager
-def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
+def _parts(settings: Settings, clock: Clock, *, is_founded: bool = True) -> Iterator[Parts]:
     if not settings.database_url:
         raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set; `moiety up` needs no database of yours")
     keep_freed_memory()
@@ -194,7 +196,8 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
         try:
             with parts.database.transaction() as connection:
                 require_current(connection)
-                read_people(connection)
+                if is_founded:
+                    read_people(connection)
             yield parts
         finally:
             parts.close()
@@ -266,22 +269,6 @@ def _with_payee_key(settings: Settings, data_folder: Path) -> Settings:
 def _signing_key(settings: Settings) -> SigningKey:
     assert settings.signing_key_file is not None  # noqa: S101  # `_with_signing_key` has set it
     return read_key(settings.signing_key_file)
-
-
-def _require_addresses(settings: Settings) -> None:
-    """Check that one can listen where the settings say, before a founding whose keys nobody would be shown.
-
-    Raises:
-        InvalidInputError: an address is taken, or is none of this machine.
-    """
-    addresses = {
-        "MOIETY_LISTEN": settings.listen,
-        "MOIETY_HTTP_LISTEN": settings.http_listen,
-        "MOIETY_MTLS_LISTEN": settings.mtls_listen,
-    }
-    for setting, address in addresses.items():
-        if address:
-            bound_socket(address, setting, is_shared=False).close()
 
 
 def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.server_process import shown_by_up
+
 REVIEW_SECONDS: Final = 1.0
 """Those of docs/examples/pool.yaml."""
 
@@ -44,8 +46,7 @@ def service(data_folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str
     environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_CHECKPOINT_SECONDS": "0.1"}
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "audit")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
-        assert process.stdout
-        printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        printed = shown_by_up(process)
         address, operator = re.search(r"127\.0\.0\.1:\d+", printed), KEY.search(printed)
         assert address
         assert operator

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from tests.support.console import Console, blocks, commands, require_lines
+from tests.support.server_process import shown_by_up
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
@@ -25,8 +26,7 @@ def moiety_up(data_folder: Path) -> Iterator[str]:
     environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_CHECKPOINT_SECONDS": "0.1"}
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "readme")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
-        assert process.stdout
-        printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        printed = shown_by_up(process)
         yield printed
         process.terminate()
         process.communicate(timeout=120)

@@ -14,6 +14,7 @@ import pytest
 
 from services.cli.base.exits import Exit
 from tests.support.console import Console
+from tests.support.server_process import shown_by_up
 
 ROOT: Final = Path(__file__).parents[2]
 DECLARED: Final = """
@@ -31,8 +32,7 @@ def printed(data_folder: Path) -> Iterator[str]:
     founders = ["--operator", "alice", "--operator", "bob"]
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "two"), *founders]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
-        assert process.stdout
-        yield "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        yield shown_by_up(process)
         process.terminate()
         process.communicate(timeout=120)
         assert process.returncode == 0

@@ -22,6 +22,17 @@ ROOT: Final = Path(__file__).parents[2]
 SERVE: Final = ("-m", "services.cli", "serve")
 
 
+def shown_by_up(process: subprocess.Popen[str]) -> str:
+    """What `moiety up` has printed once it runs; it must not end before."""
+    assert process.stdout
+    printed = ""
+    for line in process.stdout:
+        if line == "Press Ctrl-C to stop.\n":
+            return printed
+        printed += line
+    raise AssertionError(f"it ended, with status {process.wait()}, and printed {printed!r}")
+
+
 class ServerProcess:
     """`moiety serve` as a process of its own, always at the same address."""
 
