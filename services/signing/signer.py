@@ -36,7 +36,7 @@ from ledger.errors import (
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.key_changes import KeyChange
-from ledger.log.merkle import verify_consistency
+from ledger.log.merkle import Frontier, verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.notes import parse_note
 from ledger.log.origins import log_origin
@@ -157,17 +157,27 @@ class Signer:
             if last and last.note and (stored is None or stored.size < last.checkpoint.size):
                 self._insert(connection, pool, key.verifier_key, last.checkpoint, last.note)
 
-            # 5. Have the registry signed first, up to all that this log rests on.
-            if last and last.note and last.checkpoint.size == head.size:
-                return None, head.size
-            if pool != REGISTRY and not self._registry_is_signed():
-                return None, 0
+            try:
+                return self._sign_new(connection, pool, key, last, head)
+            except StoreUnavailableError as error:
+                # What was found holds: a full disk, on which nothing is signed, keeps no money from moving.
+                unwritten = error
+        raise unwritten
 
-            # 6. Sign what is new: the copy first, then the row.
-            checkpoint = Checkpoint(key.name, head.size, head.root())
-            note = sign_checkpoint(checkpoint, key).to_bytes()
-            self._folder.write(pool.name, note)
-            self._insert(connection, pool, key.verifier_key, checkpoint, note)
+    def _sign_new(
+        self, connection: sa.Connection, pool: PoolRef, key: SigningKey, last: _Last | None, head: Frontier
+    ) -> tuple[Checkpoint | None, int]:
+        # 5. Have the registry signed first, up to all that this log rests on.
+        if last and last.note and last.checkpoint.size == head.size:
+            return None, head.size
+        if pool != REGISTRY and not self._registry_is_signed():
+            return None, 0
+
+        # 6. Sign what is new: the copy first, then the row.
+        checkpoint = Checkpoint(key.name, head.size, head.root())
+        note = sign_checkpoint(checkpoint, key).to_bytes()
+        self._folder.write(pool.name, note)
+        self._insert(connection, pool, key.verifier_key, checkpoint, note)
         return checkpoint, head.size
 
     def _registry_is_signed(self) -> bool:

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 
 from ledger.log.note_keys import SigningKey
 from ledger.store.logs import signing
 from ledger.store.postgres.database import Database
-from moiety import FailedPreconditionError, Schedule
+from moiety import FailedPreconditionError, Platform, Schedule
 from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 from tests.support.deployment import START, Deployment, SteppedClock, as_owner, deployed
+from tests.support.disks import no_room
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import program
 
@@ -183,6 +185,28 @@ def test_what_another_version_noted_is_compared_once(tmp_path: Path, deployment:
     assert noted[0] == noted[1]
     assert {database for _, _, database in noted[0]} == {found_in(database)}
     assert scene.cut("january").number == 1
+
+
+def test_a_folder_that_takes_nothing_keeps_no_money_from_moving(tmp_path: Path, deployment: Deployment) -> None:
+    """A log is compared by reading; a disk that is full after a restart of Postgres keeps the signer from signing."""
+    scene = open_scene(deployment)
+    scene.submit([event(1)], "first")
+    scene.pay_in(900, "january")
+    signer = signer_of(scene, tmp_path)
+    scene.submit([event(2)], "since")
+    scene.operator.create_platform("another", Platform(display_name="Another"))
+    with as_owner(deployment.settings.database_url or "") as owner:
+        owner.exec_driver_sql("UPDATE signing SET database = 'before the restart'")
+    assert refusal(scene) == "NOT_COMPARED"
+    with no_room(), structlog.testing.capture_logs() as logged:
+        assert signer.run_once() == []
+    failed = {(line["event"], line["pool"]) for line in logged}
+    assert failed == {("checkpoint not signed", "registry"), ("checkpoint not signed", POOL)}
+    assert scene.cut("january").number == 1
+    assert {checkpoint.origin for checkpoint in signer.run_once()} == {
+        "log.example/registry",
+        f"log.example/pools/{POOL}",
+    }
 
 
 def test_a_database_in_partitions_is_told_from_its_copies_too(deployment: Deployment) -> None:
