@@ -73,6 +73,10 @@ class IdentityReusedError(InvalidInputError):
     """An id that identifies a request was used again with other content. Nothing of the second request is recorded."""
 
 
+class UnwritableError(InvalidInputError):
+    """A file that was named cannot be written: a full or read-only disk. What was there is as it was."""
+
+
 class NotFoundError(LedgerError):
     """The named resource does not exist. `resource` is its resource name."""
 

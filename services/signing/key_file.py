@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import FormatError, InvalidInputError
+from ledger.errors import FormatError, InvalidInputError, UnwritableError
 from ledger.log.note_keys import KEY_BYTES, SigningKey
 from ledger.log.origins import require_deployment
 from ledger.store.durable import OWNER_ONLY, write_whole
@@ -19,7 +19,8 @@ def generate_key(path: Path, origin: str) -> SigningKey:
     """Make a signing key for a deployment with this origin, in a new file that only its owner can read.
 
     Raises:
-        InvalidInputError: the origin is not valid, or the file exists or cannot be written.
+        InvalidInputError: the origin is not valid, or the file exists.
+        UnwritableError: the file cannot be written.
     """
     try:
         key = SigningKey(require_deployment(origin), secrets.token_bytes(KEY_BYTES))
@@ -29,7 +30,8 @@ def generate_key(path: Path, origin: str) -> SigningKey:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, f"{key.to_text()}\n".encode(), mode=OWNER_ONLY, is_new=True)
     except OSError as error:
-        raise InvalidInputError.of("signing key file", f"{path} cannot be made: {error.strerror}") from None
+        kind = InvalidInputError if isinstance(error, FileExistsError) else UnwritableError
+        raise kind.of("signing key file", f"{path} cannot be made: {error.strerror}") from None
     return key
 
 

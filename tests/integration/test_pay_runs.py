@@ -22,6 +22,7 @@ from moiety import (
     Collective,
     FailedPreconditionError,
     InvalidArgumentError,
+    NotFoundError,
     PermissionDeniedError,
     Policy,
     Pool,
@@ -248,6 +249,9 @@ def test_what_nobody_knows_is_kept_and_listed_once_of_its_account(scene: Scene) 
     operator.create_pool("soul", pool)
     details = account(IBANS["scottish"])
     operator.set_bank_account("second", BankAccount(display_name="M", details=details, pools=["pools/soul"]))
+    for listed_of in (operator.list_bank_files, operator.list_bank_lines):
+        with pytest.raises(NotFoundError, match="bankAccounts/third"):
+            list(listed_of("third"))
     assert list(operator.list_bank_files("second")) == []
     assert "'never'" in operator.import_bank_file("second", other).problem
     listed = [[each.problem for each in operator.list_bank_files(name)] for name in ("main", "second")]

@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, StateError
+from ledger.errors import InvalidInputError, LedgerCorruptError, StateError, UnwritableError
 from ledger.store.desk import tables as desk
 from ledger.store.durable import OWNER_ONLY, write_whole
 
@@ -94,7 +94,8 @@ def add_key(path: Path) -> None:
     """Put a new key in front of a file's keys, or into a new file that only its owner can read.
 
     Raises:
-        InvalidInputError: the file cannot be read or written, or is no file of keys.
+        InvalidInputError: the file cannot be read, or is no file of keys.
+        UnwritableError: it cannot be written.
     """
     if path.exists():
         read_vault(path)
@@ -102,4 +103,4 @@ def add_key(path: Path) -> None:
         before = path.read_bytes() if path.exists() else b""
         write_whole(path, Fernet.generate_key() + b"\n" + before, mode=OWNER_ONLY)
     except OSError as error:
-        raise InvalidInputError.of("FILE", f"{path} cannot be read or written: {error.strerror}") from None
+        raise UnwritableError.of("FILE", f"{path} cannot be read or written: {error.strerror}") from None

@@ -75,6 +75,7 @@ class BankFileMethods:
         bank_account = only_id(request.parent, "bankAccounts", "parent")
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
+            bank_accounts.get_bank_account(connection, bank_account)
             found = bank_files.list_files(connection, bank_account=bank_account, after=after, limit=limit)
             kept = [] if request.page_token else self._kept(connection, bank_account)
         listed, token = page_of(found, limit, convert.bank_file_to_proto, lambda leaf: (leaf.index,))
@@ -93,9 +94,7 @@ class BankFileMethods:
         bank_account = only_id(request.parent, "bankAccounts", "parent")
         limit, after = page_limit(request.page_size), place_in(request.page_token, -1, -1)
         with self._database.transaction() as connection:
-            account = bank_accounts.find_bank_account(connection, bank_account)
-            if account is None:
-                return pb.ListBankLinesResponse()
+            account = bank_accounts.get_bank_account(connection, bank_account)
             found = bank_lines.list_lines(
                 connection, bank_account, only_open=request.only_open, after=after, limit=limit
             )

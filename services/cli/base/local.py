@@ -17,9 +17,10 @@ from ledger.errors import (
     LostRaceError,
     StateError,
     StoreUnavailableError,
+    UnwritableError,
 )
 from moiety.roots import Violation
-from services.cli.base.exits import ConflictError, Exit, InputError
+from services.cli.base.exits import ConflictError, Exit, InputError, NotWrittenError
 from services.cli.base.output import Output, report
 
 P = ParamSpec("P")
@@ -61,7 +62,8 @@ def _explained(error: LedgerError) -> InputError:
     if isinstance(error, InputError):
         return error
     if isinstance(error, InvalidInputError):
-        return InputError([Violation(found.field, found.reason) for found in error.violations])
+        kind = NotWrittenError if isinstance(error, UnwritableError) else InputError
+        return kind([Violation(found.field, found.reason) for found in error.violations])
     if isinstance(error, StateError):
         return ConflictError([Violation(error.subject, error.detail)])
     if isinstance(error, StoreUnavailableError | BusyError | LostRaceError):

@@ -151,10 +151,15 @@ def import_file(
     reason: Reason = "",
 ) -> None:
     """Take in a file that the bank sent. The same message again changes nothing."""
+    from payout.payments.bank_messages import MAX_BYTES
+
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError.of("FILE", f"cannot read {path}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise InputError.of("FILE", f"{path} is larger than {MAX_BYTES // 2**20} MiB")
     found = session.client.import_bank_file(account, content, filename=path.name, reason=reason)
     show_act(session.output, found, _taken_in(found))
 

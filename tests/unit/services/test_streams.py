@@ -86,6 +86,21 @@ logging.warning("after")
 """
 
 
+@pytest.mark.parametrize(
+    ("command", "field"), [(["log", "key", "log.example", "--out"], "signing key file"), (["key", "payees"], "FILE")]
+)
+def test_a_key_that_cannot_be_written_is_told_from_a_wrong_name(command: list[str], field: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    run_it = [*MOIETY, *command, str(path)]
+    done = run(["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *run_it])
+    assert done.returncode == Exit.NOT_WRITTEN
+    assert done.stderr.startswith(f"{field}: {path} cannot be ")
+    assert list(tmp_path.iterdir()) == []
+    assert run(run_it).returncode == Exit.OK
+    path.write_text("no key")
+    assert run(run_it).returncode == Exit.BAD_INPUT
+
+
 def test_a_log_goes_on_once_its_disk_has_room_again(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         assert run([sys.executable, "-c", _LOGGING], stderr=log).returncode == 0
