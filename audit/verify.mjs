@@ -831,7 +831,7 @@ function wasAlone({ by, by_key: id }, { persons, keys }) {
   return Boolean(person && key && key.begins === undefined && (person.alone || key.alone));
 }
 
-/** Judges the acts of a log in order: what `audit.acts_fold` does. */
+/** Judges the acts of a log in order: what `audit.folds.acts` does. */
 class Acts {
   constructor(log, hashes, people, silent, ofRegistry = false) {
     Object.assign(this, { log, hashes, people, silent, ofRegistry, alone: new Set() });

@@ -1,4 +1,4 @@
-"""The schema `desk`: who may do what in it, and whether it is as declared (`ledger.store.desk`)."""
+"""The schema `desk`: who may do what in it, and whether it is as declared (`ledger.store.desk.tables`)."""
 
 from __future__ import annotations
 

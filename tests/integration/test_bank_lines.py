@@ -20,8 +20,10 @@ from moiety import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    Platform,
     Policy,
 )
+from moiety.v1.acts_pb2 import PROPOSAL_STATE_APPROVED
 from moiety.v1.payments_pb2 import PAYMENT_STATE_PAID, BankLine
 from moiety.v1.rounds_pb2 import ROUND_STATE_REJECTED
 from services.cli.app import main
@@ -237,6 +239,20 @@ def test_a_statement_that_could_not_be_approved_any_more_is_proposed_anew(scene:
     otto.approve_proposal(anew)
     assert olive.import_bank_file("main", statement).proposal == ""
     assert nonzero(scene) == {"unmatched": 100}
+
+
+def test_a_file_whose_proposal_has_lapsed_is_proposed_anew_where_the_clock_is_set_back(scene: Scene) -> None:
+    bank = Bank(OURS, "EUR", balance=2000)
+    statement = bank.statement(DAY)
+    scene = of_two(scene)
+    olive, otto, clock = scene.operator, scene.reviewer, scene.deployment.clock
+    lapsed = olive.import_bank_file("main", statement).proposal
+    clock.advance(days=30, seconds=10)
+    olive.create_platform("lyre", Platform(display_name="Lyre"))
+    clock.advance(minutes=-1)
+    anew = olive.import_bank_file("main", statement).proposal
+    assert anew not in ("", lapsed)
+    assert otto.approve_proposal(anew).state == PROPOSAL_STATE_APPROVED
 
 
 def paid(amount: str, payment_reference: str) -> str:

@@ -77,8 +77,8 @@ def list_proposals(
 
 
 def waiting_acts(connection: sa.Connection, kind: type[ActContent], **about: str) -> Iterator[Proposal]:
-    """Yields the open proposals of a kind of act of the registry whose content says this."""
-    for found in list_proposals(connection, REGISTRY, only_open=True):
+    """Yields the open proposals of a kind of act of the registry whose content says this, and locks its log's head."""
+    for found in list_proposals(connection, REGISTRY, only_open=True, at=log.lock_head(connection, REGISTRY)):
         made = found.content
         if made.effect == kind.type and all(made.content[field] == value for field, value in about.items()):
             yield found
