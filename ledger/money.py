@@ -6,7 +6,7 @@ from typing import Final
 
 from iso4217 import Currency
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, StateError
 
 MAX_AMOUNT_MINOR: Final = 10**15
 """The largest revenue or payment. It is below 2^53, and 9,000 of them fit in a 64-bit balance."""
@@ -50,6 +50,18 @@ def require_balance(amount_minor: int, field: str) -> int:
     """
     if not -MAX_BALANCE_MINOR <= amount_minor <= MAX_BALANCE_MINOR:
         raise InvalidInputError.of(field, f"must be within {MAX_BALANCE_MINOR:,} of zero")
+    return amount_minor
+
+
+def require_sum(amount_minor: int, subject: str, most: int = MAX_BALANCE_MINOR) -> int:
+    """Returns a sum of amounts, if it is at most `most`, so that entries, columns and messages can have it.
+
+    Raises:
+        StateError: it is more; the error names `subject`, whose sum it is.
+    """
+    if amount_minor > most:
+        detail = f"comes to {amount_minor:,} minor units in total, and {most:,} is the most"
+        raise StateError(subject, "SUM_TOO_LARGE", detail)
     return amount_minor
 
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from ledger.acts.entries import PayRunContent
 from ledger.errors import InvalidInputError, LedgerError, StateError
 from ledger.log.leaves import Leaf
+from ledger.money import MAX_AMOUNT_MINOR, require_sum
 from ledger.payments import (
     BookingKind,
     LeftOut,
@@ -98,7 +99,7 @@ class Paying:
         Raises:
             NotFoundError: there is no such account.
             InvalidInputError: the day is past, or too far ahead.
-            StateError: nobody would be paid, or no key for payees is set.
+            StateError: nobody would be paid, or more than a bank's statement may say; or no key for payees is set.
         """
         account, now = bank_accounts.get_bank_account(connection, bank_account), read_time(connection)
         if not now.date() <= day <= now.date() + timedelta(days=MAX_DAYS_AHEAD):
@@ -110,6 +111,9 @@ class Paying:
             because = f" ({', '.join(reasons)})" if reasons else ""
             detail = f"owes nobody anything that can be paid now{because}"
             raise StateError(f"bankAccounts/{bank_account}", "NOTHING_TO_PAY", detail)
+        # A bank may book a run as one line, and no statement with a larger one could be taken in.
+        paid = sum(payment.amount_minor for payment in plan.payments)
+        amount = require_sum(paid, f"bankAccounts/{bank_account}", MAX_AMOUNT_MINOR)
         body = render(plan)
         log.put_body(connection, REGISTRY, body)
         return PayRunContent(
@@ -118,7 +122,7 @@ class Paying:
             currency=account.content.currency,
             day=day.isoformat(),
             payments=len(plan.payments),
-            amount_minor=sum(payment.amount_minor for payment in plan.payments),
+            amount_minor=amount,
             plan_sha256=sha256(body).hexdigest(),
         )
 
@@ -132,7 +136,7 @@ class Paying:
         payments: list[PlannedPayment] = []
         not_paid: list[NotPaid] = []
         for collective, by_pool in sorted(owed.items()):
-            payee, amount = latest.get(collective), sum(by_pool.values())
+            payee, amount = latest.get(collective), require_sum(sum(by_pool.values()), f"collectives/{collective}")
             known = details.get(payee.details_hash) if payee else None
             why = LeftOut.SUSPENDED if collective in suspended else _why_not(payee, known, amount, account, now)
             if why is not None or payee is None:

@@ -23,6 +23,7 @@ from ledger.acts.entries import Decision, DecisionContent
 from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.log.leaves import Leaf
+from ledger.money import require_sum
 from ledger.registry import require_text
 from ledger.store.logs import log, signing
 from ledger.store.logs.bodies import Bodies
@@ -357,7 +358,8 @@ class Settlement:
             size = log.read_head(connection, pool).size
             owed = adjustments.read_recouping(connection, pool, lines, log_size=size)
             transfers += recouped_by(recoup_ppm, lines, frozenset(aside), lambda account: owed.get(account, 0))
-        amount = sum(transfer.amount_minor for transfer in transfers)
+        name = review.round_name(pool, content.number)
+        amount = require_sum(sum(transfer.amount_minor for transfer in transfers), name)
         began, ended = (_kept(connection, pool, note) for note in (window.began, window.ended)) if window else ("", "")
         posting = PostingContent(
             round=content.number,

@@ -16,6 +16,7 @@ from ledger.acts.entries import CollectiveContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
 from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
 from ledger.log.leaves import Leaf, decode
+from ledger.money import require_sum
 from ledger.store import tables as lt
 from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY, PoolRef
@@ -166,7 +167,7 @@ def _prepare(connection: sa.Connection, pool: PoolRef, content: AdjustmentConten
         "lines_sha256": sha256(rendered).hexdigest(),
         "lines": len(lines),
         "lines_root": body.root(),
-        "amount_minor": amount_due(lines),
+        "amount_minor": require_sum(amount_due(lines), f"pools/{pool.name}/rounds/{content.round}"),
     }
     return content.model_copy(update=told)
 

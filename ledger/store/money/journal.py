@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, StateError
+from ledger.errors import LedgerCorruptError, StateError
 from ledger.journal import COLLECTIVE_KINDS, Purpose, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, T
 from ledger.money import MAX_BALANCE_MINOR
@@ -34,15 +34,15 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
     """Write a leaf's transfers and the balances after it. The transaction must contain the lock on the log's head.
 
     Raises:
-        InvalidInputError: a balance would exceed 64 bits.
-        StateError: an account that may not be negative has less than it should give.
+        StateError: a balance would exceed 64 bits, or an account that may not be negative has less than it should give.
     """
     touched = sorted({account for move in transfers for account in (move.from_account, move.to_account)})
     before = balances_of(connection, pool, touched, log_size=leaf_index)
     after = fold(before, transfers)
     for account, amount in after.items():
         if abs(amount) > MAX_BALANCE_MINOR:
-            raise InvalidInputError.of("amount_minor", "would take a balance past 2^63 - 1 minor units")
+            detail = f"would have or lack more than {MAX_BALANCE_MINOR:,} minor units"
+            raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LARGE", detail)
         if amount < 0 and not may_be_below_zero(account):
             there = before.get(account, 0)
             detail = f"has {there:,} minor units, fewer than the {there - amount:,} needed"

@@ -38,7 +38,7 @@ def append_moving(
     """Append a leaf and write what it moves; `at_hand` are the earlier entries that it refers to.
 
     Raises:
-        InvalidInputError, StateError: as `post` does.
+        StateError: as `post` does.
     """
     (leaf,) = log.append(connection, pool, [content], now)
     if transfers := transfers_of(connection, pool, content, *at_hand):
@@ -50,7 +50,7 @@ def append_movement(connection: sa.Connection, pool: PoolRef, content: Movement,
     """Append what an operator moves, with its request id.
 
     Raises:
-        InvalidInputError, StateError: as `post` does.
+        StateError: as `post` does.
         LostRaceError: the request id was taken at the same time.
     """
     moved = append_moving(connection, pool, content, now)
