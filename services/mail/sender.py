@@ -38,7 +38,8 @@ IN_A_RUN: Final = 1_000
 REASON_MAX: Final = 300
 """How much of what a server says is kept."""
 
-_ADDRESS: Final = re.compile(r"[^\s<>]+@[^\s<>:;,]+")
+_ADDRESS: Final = re.compile(r"(?<![^\s<>])[^\s<>]+@[^\s<>:;,]+")
+"""From the start of a word alone: from each of its characters on, a long reply would keep the interpreter for long."""
 
 _PERMANENT: Final = 500
 """Replies from here on say that trying again changes nothing (RFC 5321, section 4.2.1)."""

@@ -32,7 +32,7 @@ from moiety import (
 )
 from moiety.v1.registry_pb2 import Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
-from services.mail import server
+from services.mail import sender, server
 from services.mail.herald import Herald
 from services.mail.sender import Post
 from services.settings import load_settings
@@ -231,6 +231,20 @@ def test_what_the_server_does_not_take_is_tried_again_and_given_up_in_the_end(sc
     metrics = ask(scene.deployment.running.http_address, "/metrics").text
     assert "moiety_mail_waiting 0.0" in metrics
     assert "moiety_mail_given_up 3.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b"5.1.1 <a@irish.example>: unknown", "5.1.1 <...>: unknown"),
+        (b"to=a.b@irish.example, c@d; e", "..., ...; e"),
+        (b"x" * 4_000_000, "x" * 300),
+        (b"@" * 4_000_000, "..."),
+    ],
+)
+def test_no_reply_is_kept_with_addresses_or_takes_long(said: bytes, kept: str) -> None:
+    """Each would take hours if it were looked through from each of its characters on."""
+    assert sender._text(said) == kept
 
 
 @pytest.mark.parametrize("security", ["none", "starttls", "tls"])
