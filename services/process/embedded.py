@@ -254,6 +254,7 @@ class _Cluster:
                     stdout=said,
                     stderr=subprocess.STDOUT,
                     env={**_KEPT_MEMORY, **os.environ},
+                    process_group=0,  # a signal to ours would end pg_ctl, and leave the Postgres that it has begun
                     **self._as_user(),
                 )
             except OSError as error:

@@ -209,6 +209,33 @@ def test_a_first_start_may_be_killed_at_any_moment(folder: Path) -> None:
             pass
 
 
+def test_a_start_that_its_whole_group_is_told_to_end_leaves_no_postgres(folder: Path) -> None:
+    """As `timeout` and terminals do: what starts Postgres for us is not ended before it has."""
+    command = [
+        sys.executable,
+        "-m",
+        "services.cli",
+        "up",
+        "--data",
+        str(folder),
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "",
+    ]
+    starting = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        while not (folder / "postgres/postmaster.pid").exists():
+            assert starting.poll() is None
+            time.sleep(0.005)
+        os.killpg(starting.pid, signal.SIGTERM)
+        assert starting.wait(60) == Exit.OK
+    finally:
+        starting.kill()
+        starting.wait()
+    assert not (folder / "postgres/postmaster.pid").exists()
+
+
 @pytest.mark.parametrize("leads", ["file", "nowhere", "elsewhere"])
 def test_what_lies_in_place_of_the_files_is_named_and_stays(folder: Path, leads: str) -> None:
     files, other = folder / "postgres", folder / "other"
