@@ -69,6 +69,7 @@ def failing(scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch) -> 
 
 CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
     (errors.InvalidInputError.of("a.b", "is wrong"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", {"BadRequest"}),
+    (errors.UnwritableError.of("FILE", "is full"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", {"BadRequest"}),
     (errors.IdentityReusedError.of("a", "again"), grpc.StatusCode.INVALID_ARGUMENT, "ID_REUSED", {"BadRequest"}),
     (errors.NotFoundError("pools/x"), grpc.StatusCode.NOT_FOUND, "NOT_FOUND", {"ResourceInfo"}),
     (errors.AlreadyExistsError("pools/x"), grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS", {"ResourceInfo"}),
