@@ -25,13 +25,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from ledger import errors
-from moiety import Policy, Schedule
+from moiety import BankAccount, Policy, Pool, Schedule
 from moiety.keys import make_key
-from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
+from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED, DISTRIBUTE_REPORTED
 from services.api.contract import service_names
 from services.process import logs
+from tests.support import paying
 from tests.support.books import execute
-from tests.support.deployment import Deployment
+from tests.support.deployment import START, Deployment, SteppedClock, deployed
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
 
@@ -39,11 +40,17 @@ pytestmark = pytest.mark.surface
 
 
 @pytest.fixture(scope="module")
-def scene(shared_deployment: Deployment) -> Scene:
-    scene = open_scene(shared_deployment, policy=Policy(review_seconds=60))
-    scene.fill()
-    scene.operator.calculate_round(POOL, request_id="open")
-    return scene
+def scene(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    key = paying.payee_key(tmp_path_factory.mktemp("errors"))
+    with deployed(shared_database_url, SteppedClock(START), payee_key_file=key) as deployment:
+        scene = open_scene(deployment, policy=Policy(review_seconds=60))
+        scene.fill()
+        scene.operator.calculate_round(POOL, request_id="open")
+        received = Pool(display_name="Paid", currency="EUR", policy=Policy(), distribute=DISTRIBUTE_RECEIVED)
+        scene.operator.create_pool("paid", received)
+        ours = BankAccount(display_name="Moiety", details=paying.account(paying.OURS), pools=["pools/paid"])
+        scene.operator.set_bank_account("main", ours)
+        yield scene
 
 
 @pytest.fixture(scope="module")
