@@ -72,8 +72,8 @@ class Event:
 
 def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, now: datetime) -> Leaf[PayRunContent]:
     plan = _plan_of(connection, content)
-    for name in sorted({part.pool for payment in plan.payments for part in payment.pools}):
-        signing.require_sound(connection, pool_ref(connection, name))
+    paying = sorted({part.pool for payment in plan.payments for part in payment.pools})
+    signing.require_sound(connection, *(pool_ref(connection, name) for name in paying))
     leaf_index = append_act(connection, pool, content, now)
     row = {"name": content.pay_run, "bank_account": content.bank_account, "created_at": now}
     with taken_keys(lambda _: AlreadyExistsError(f"payRuns/{content.pay_run}")):

@@ -69,27 +69,27 @@ def count_unsound(connection: sa.Connection) -> tuple[int, int]:
     return refusals, others
 
 
-_FOUND: Final = "SELECT database, refusal FROM signing WHERE pool_id = %s"
+_FOUND: Final = "SELECT pool_id, database, refusal FROM signing WHERE pool_id = ANY(%s)"
 
 
-def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
-    """Check that nothing found of a pool's log and of the registry's keeps money from moving by it: rounds from being
-    cut and posted, and operators from paying anyone.
+def require_sound(connection: sa.Connection, *pools: PoolRef) -> None:
+    """Check that nothing found of some pools' logs and of the registry's keeps money from moving by them: rounds from
+    being cut and posted, and operators from paying anyone.
 
     A log that was never signed is contradicted by nothing.
 
     Raises:
         StateError: the signer refuses to sign one of them, or has not looked at it in this `which_database`.
     """
-    for each in (pool, REGISTRY):
-        found = driver_connection(connection).execute(_FOUND, (each.pool_id,), prepare=True).fetchone()
-        if found is None:
-            continue
-        database, refusal = found
-        name = f"{log_name(each)}/checkpoints"
+    logs = {each.pool_id: each for each in (*pools, REGISTRY)}
+    rows = driver_connection(connection).execute(_FOUND, (list(logs),), prepare=True).fetchall()
+    found = {cast("int", pool_id): (database, refusal) for pool_id, database, refusal in rows}
+    here = which_database(connection) if found else ""
+    for pool_id in filter(found.get, logs):
+        (database, refusal), name = found[pool_id], f"{log_name(logs[pool_id])}/checkpoints"
         if refusal:
             raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted, and nobody is paid: {refusal}")
-        if database != which_database(connection):
+        if database != here:
             detail = (
                 "no round is cut or posted, and nobody is paid, until the signer has compared this log with its last "
                 "checkpoint, since the database was started again, failed over or restored; is `moiety schedule` "
