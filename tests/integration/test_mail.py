@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import Any, Final
 
 import pytest
@@ -37,6 +34,7 @@ from services.mail.herald import Herald
 from services.mail.sender import Post
 from services.settings import load_settings
 from tests.support.deployment import Deployment
+from tests.support.dripping import TLS, dripping
 from tests.support.http import ask
 from tests.support.mailbox import Mailbox, mail_server
 from tests.support.paying import IBANS, OURS, account, pay_scene, require_sound
@@ -248,39 +246,21 @@ def test_no_reply_is_kept_with_addresses_or_takes_long(said: bytes, kept: str) -
 
 
 @pytest.mark.parametrize("security", ["none", "starttls", "tls"])
-@pytest.mark.parametrize("drip", [b"220-wait\r\n", b"2", b"\x16"])
+@pytest.mark.parametrize(("begin", "drip"), [(b"", b"220-wait\r\n"), (b"", b"2"), (b"", b"\x16"), (TLS, b"x")])
 def test_a_server_that_only_drips_is_one_that_cannot_be_used(
-    scene: Scene, box: Mailbox, security: str, drip: bytes, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, box: Mailbox, security: str, begin: bytes, drip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in time, and the last one never: in greetings, their lines, and handshakes of TLS."""
     monkeypatch.setattr(server, "EXCHANGE_SECONDS", 0.5)
     Herald(scene.deployment.running.parts.database).run_once()
     scene.operator.set_contact("collectives/irish", IRISH)
     Herald(scene.deployment.running.parts.database).run_once()
-    with dripping(drip) as address:
+    with dripping(drip, begin) as address:
         began = time.monotonic()
         post(scene, box, smtp_server=address, smtp_security=security).run_once()
         assert time.monotonic() - began < server.SILENCE_SECONDS
     deliver(scene, box)
     assert box.to == [IRISH]
-
-
-@contextmanager
-def dripping(piece: bytes) -> Iterator[str]:
-    """A server that sends the same again and again, and nothing else."""
-    over = Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as thread:
-
-        def drip() -> None:
-            with listening.accept()[0] as taken, suppress(OSError):
-                while not over.wait(0.05):
-                    taken.sendall(piece)
-
-        thread.submit(drip)
-        try:
-            yield f"127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            over.set()
 
 
 def test_several_send_each_message_once(scene: Scene, box: Mailbox) -> None:

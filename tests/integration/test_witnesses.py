@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 from typing import Any, Final
 
 import pytest
@@ -33,6 +32,7 @@ from services.signing.witness import Cosigner, Witness, WitnessRefusedError
 from tests.support import witness as third_party
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment, SteppedClock
+from tests.support.dripping import TLS, dripping
 from tests.support.scene import POOL, Scene, event, open_scene
 
 pytestmark = pytest.mark.surface
@@ -104,30 +104,24 @@ def test_a_witness_cosigns_each_checkpoint_and_the_last_is_served_with_it(
     assert [each.verifier_key for each in found.cosignatures] == [str(witness.key.verifier_key)]
 
 
-@pytest.mark.parametrize("endless", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("scheme", "begin", "drip"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nX-A: ", b"x"),
+        ("http", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("https", TLS, b"x"),
+    ],
+)
 def test_a_witness_that_never_ends_its_answer_is_away_at_the_deadline(
-    endless: bytes, monkeypatch: pytest.MonkeyPatch
+    scheme: str, begin: bytes, drip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes well within the time of a read."""
     monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.5)
-    given_up = Event()
-
-    def trickle(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection, suppress(OSError):
-            connection.sendall(endless)
-            while not given_up.wait(0.05):
-                connection.sendall(endless if b"100" in endless else b"x")
-
-    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
-        threads.submit(trickle, server)
-        witness = Witness(f"http://127.0.0.1:{server.getsockname()[1]}", stranger().key.verifier_key)
-        asked = ThreadPoolExecutor(1).submit(asking.ask, witness, AddCheckpoint(0, (), b"note"))
-        try:
-            with pytest.raises(WitnessRefusedError, match="does not answer"):
-                asked.result(timeout=120)
-        finally:
-            given_up.set()
+    with dripping(drip, begin) as address, ThreadPoolExecutor(1) as thread:
+        witness = Witness(f"{scheme}://{address}", stranger().key.verifier_key)
+        asked = thread.submit(asking.ask, witness, AddCheckpoint(0, (), b"note"))
+        with pytest.raises(WitnessRefusedError, match="does not answer"):
+            asked.result(timeout=60)
 
 
 def test_several_witnesses_cosign_and_one_that_is_away_holds_up_nobody(
