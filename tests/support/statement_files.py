@@ -226,9 +226,9 @@ def guarded_log() -> PoolLog:
     log.open(Policy(commons_ppm=100_000, review_seconds=3600))
     registry.key("collectives/eire")
     registry.now = log.now
+    registry.together(ControlsContent(controls=Controls.of_two()))
     registry.operator("operators/petra", OLIVE, OSCAR)
     registry.together(KeyContent(key_id="e" * 16, principal=OLIVE, secret_hash="0" * 64, expires_at=LATER))
-    registry.together(ControlsContent(controls=Controls.of_two()))
     registry.act(KeyRevocationContent(key_id="e" * 16), "operators/petra")
     registry.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
     log.together(MethodContent(method="ngram", version=1, display_name="N", confidence_ppm=850_000, evidence_uri=""))
