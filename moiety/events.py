@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import IntEnum
 from operator import index
 from typing import Any, Final
@@ -103,6 +103,14 @@ def require_types(event: UsageEvent, position: int) -> None:
         raise InvalidUsageError(field, position, reason)
 
 
+def _has_utc(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
+
+
 def _faults(event: Any) -> Iterator[tuple[str, str]]:
     """The fields whose values are not of their types, and what they must be."""
     if not isinstance(event.event_id, UUID):
@@ -113,7 +121,7 @@ def _faults(event: Any) -> Iterator[tuple[str, str]]:
         yield "occurred_at", f"must be a datetime, got {event.occurred_at!r}"
     elif event.occurred_at.tzinfo is None or event.occurred_at.utcoffset() is None:  # pandas' NaT is a datetime too
         yield "occurred_at", "has no time zone"
-    elif event.occurred_at.year in _ENDS:
+    elif event.occurred_at.year in _ENDS and not _has_utc(event.occurred_at):
         yield "occurred_at", f"is out of range: {event.occurred_at}"
     if not _is_whole(event.units, 2**63):
         yield "units", f"must be a whole number of 64 bits, got {event.units!r}"

@@ -504,8 +504,9 @@ def test_a_balance_never_passes_what_64_bits_hold(scene: Scene, owner: sa.Engine
     execute(owner, "UPDATE balance SET amount_minor = 9223372036854775806 WHERE account = 'revenue'")
     scene.pay_in(1, "r-2")
     before = row_counts(owner)
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(FailedPreconditionError, match="accounts/revenue: would have or lack more than") as caught:
         scene.pay_in(1, "r-3")
+    assert caught.value.reason == "BALANCE_TOO_LARGE"
     assert row_counts(owner) == before
     require_sound_log(owner, POOL)
 

@@ -167,7 +167,7 @@ def test_one_signer_at_a_time_acts_on_a_pool_by_two_nodes(nodes: Sequence[Deploy
         database = node.running.parts.database
         with database.transaction() as connection:
             pool = pool_ref(connection, POOL)
-        return Signer(database, node.clock, LOG_KEY, folder).sign(pool)
+        return Signer(database, node.clock, LOG_KEY.named("log.example"), folder).sign(pool)
 
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(sign, nodes[0], SlowFolder(tmp_path))

@@ -37,6 +37,7 @@ from ledger.errors import (
     StoreUnavailableError,
     StoreUnfitError,
     UnreadableError,
+    UnwritableError,
     Violation,
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
@@ -61,6 +62,12 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         code_pb2.FAILED_PRECONDITION,
         "ROUND_OPEN",
         [error_details_pb2.PreconditionFailure],
+    ),
+    (
+        UnwritableError.of("FILE", "is full"),
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_INPUT",
+        [error_details_pb2.BadRequest],
     ),
     (LostRaceError("round 3"), code_pb2.ABORTED, "LOST_RACE", [error_details_pb2.RetryInfo]),
     (BusyError(), code_pb2.ABORTED, "BUSY", [error_details_pb2.RetryInfo]),
