@@ -95,9 +95,11 @@ def version_of(connection: sa.Connection, name: str) -> str:
     return str(found.leaf.index if found else None)
 
 
-def find_bank_account(connection: sa.Connection, name: str) -> BankAccount | None:
-    """Returns the account as its latest leaf has it; None if there is none of that name."""
-    for found in list_bank_accounts(connection, only=name):
+def find_bank_account(connection: sa.Connection, name: str, *, before: int | None = None) -> BankAccount | None:
+    """Returns the account as its latest leaf has it, or as it was before a leaf of the registry's log; None if there is
+    none of that name.
+    """
+    for found in list_bank_accounts(connection, only=name, before=before):
         return found
     return None
 
@@ -108,9 +110,10 @@ def get_bank_account(connection: sa.Connection, name: str, *, before: int | None
     Raises:
         NotFoundError: there is none.
     """
-    for found in list_bank_accounts(connection, only=name, before=before):
-        return found
-    raise NotFoundError(f"bankAccounts/{name}")
+    found = find_bank_account(connection, name, before=before)
+    if found is None:
+        raise NotFoundError(f"bankAccounts/{name}")
+    return found
 
 
 def list_bank_accounts(

@@ -85,8 +85,11 @@ def require_sound(connection: sa.Connection, *pools: PoolRef) -> None:
     rows = driver_connection(connection).execute(_FOUND, (list(logs),), prepare=True).fetchall()
     found = {cast("int", pool_id): (database, refusal) for pool_id, database, refusal in rows}
     here = which_database(connection) if found else ""
-    for pool_id in filter(found.get, logs):
-        (database, refusal), name = found[pool_id], f"{log_name(logs[pool_id])}/checkpoints"
+    for pool_id, pool in logs.items():
+        if pool_id not in found:
+            continue
+        database, refusal = found[pool_id]
+        name = f"{log_name(pool)}/checkpoints"
         if refusal:
             raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted, and nobody is paid: {refusal}")
         if database != here:
