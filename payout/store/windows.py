@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -64,10 +65,11 @@ def _of(stored: StoredCheckpoint, since: datetime | None) -> StoredCheckpoint:
 
 
 def _first(
-    found: Iterable[StoredCheckpoint], policy: WitnessPolicy, since: datetime | None = None
+    found: Generator[StoredCheckpoint, None, None], policy: WitnessPolicy, since: datetime | None = None
 ) -> tuple[bytes, Witnessed] | None:
-    for stored in found:
-        note = _of(stored, since).cosigned_note()
-        if (seen := witnessed(note, policy, since)) is not None:
-            return note, seen
+    with closing(found):
+        for stored in found:
+            note = _of(stored, since).cosigned_note()
+            if (seen := witnessed(note, policy, since)) is not None:
+                return note, seen
     return None

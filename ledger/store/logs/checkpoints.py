@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -151,8 +152,9 @@ def list_checkpoints(
 
 def cosigned_since(
     connection: sa.Connection, pool: PoolRef, policy: WitnessPolicy, min_size: int, time_seconds: int
-) -> Iterator[StoredCheckpoint]:
-    """Yields the checkpoints of at least a size that a quorum of witnesses cosigned at a time or later, by size.
+) -> Generator[StoredCheckpoint, None, None]:
+    """Yields the checkpoints of at least a size that a quorum of witnesses cosigned at a time or later, by size. Close
+    it: Postgres has its cursor.
 
     They are of the key that signed last, and have all of their cosignatures, several of a witness too.
     """
@@ -161,9 +163,10 @@ def cosigned_since(
         return
     of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(latest.key))
     late = of_log & (t.cosignature.c.size >= min_size) & (t.cosignature.c.time_seconds >= time_seconds)
-    for size in _sizes_with_quorum(connection, late, policy, t.cosignature.c.size.asc()):
-        query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size == size)
-        yield from _with_cosignatures(connection, pool, query, every=True)
+    with closing(_sizes_with_quorum(connection, late, policy, t.cosignature.c.size.asc())) as sizes:
+        for size in sizes:
+            query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size == size)
+            yield from _with_cosignatures(connection, pool, query, every=True)
 
 
 def latest_cosigned(
@@ -171,16 +174,17 @@ def latest_cosigned(
 ) -> StoredCheckpoint | None:
     """Returns the newest checkpoint by a key that a quorum of witnesses cosigned; None if there is none."""
     of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(key))
-    for size in _sizes_with_quorum(connection, of_log, policy, t.cosignature.c.size.desc()):
-        query = _select(pool).where(t.checkpoint.c.vkey == str(key), t.checkpoint.c.size == size)
-        return next(iter(_with_cosignatures(connection, pool, query)), None)
+    with closing(_sizes_with_quorum(connection, of_log, policy, t.cosignature.c.size.desc())) as sizes:
+        for size in sizes:
+            query = _select(pool).where(t.checkpoint.c.vkey == str(key), t.checkpoint.c.size == size)
+            return next(iter(_with_cosignatures(connection, pool, query)), None)
     return None
 
 
 def _sizes_with_quorum(
     connection: sa.Connection, among: sa.ColumnElement[bool], policy: WitnessPolicy, order: sa.ColumnElement[int]
-) -> Iterator[int]:
-    """Yields the sizes at which a quorum of witnesses is among some cosignatures.
+) -> Generator[int, None, None]:
+    """Yields the sizes at which a quorum of witnesses is among some cosignatures. Close it: Postgres has its cursor.
 
     While a witness is down, none of very many sizes has a quorum: the database passes over those.
     """
