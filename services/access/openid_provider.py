@@ -6,10 +6,8 @@ Loaded only where the settings name one: its libraries take 10 MB and half a sec
 from __future__ import annotations
 
 import io
-import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from threading import Lock, Timer
 from typing import Any, Final, TypeVar
@@ -27,6 +25,7 @@ from joserfc.jwk import KeySet
 from requests.adapters import HTTPAdapter
 
 from services.access.openid import Attempt, Identity, SignInError
+from services.cutoff import cut_off_after
 from services.settings import Settings
 
 ALGORITHMS: Final = (
@@ -214,26 +213,14 @@ class _BoundedAnswers(HTTPAdapter):
 
 
 def _cut_in_time(kind: type[Any], cuts: list[Timer]) -> type[Any]:
-    """The connections of a kind, cut off some time after they came about by a timer that is added to `cuts`.
-
-    The timeout of a socket is of each read: whoever sends a byte of a header now and then would never meet it.
-    """
+    """The connections of a kind, cut off some time after they came about by a timer that is added to `cuts`."""
 
     class CutInTime(kind):  # type: ignore[misc]  # urllib3's, with or without TLS
         def connect(self) -> None:
             super().connect()
-            cut = Timer(PROVIDER_SECONDS, _cut_off, (self.sock,))
-            cut.daemon = True
-            cut.start()
-            cuts.append(cut)
+            cuts.append(cut_off_after(PROVIDER_SECONDS, self.sock))
 
     return CutInTime
-
-
-def _cut_off(connected: socket.socket) -> None:
-    with suppress(OSError):  # it ended just now
-        # That of the descriptor, since an SSLSocket goes on in plain text after its own.
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 _Session = TypeVar("_Session", bound=requests.Session)

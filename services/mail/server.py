@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from threading import Timer
 from typing import Any, Final
 
+from services.cutoff import cut_off_after
 from services.settings import Settings
 
 SILENCE_SECONDS: Final = 30.0
@@ -30,9 +31,7 @@ class MailServer(smtplib.SMTP):
         """Begin an exchange: the one before is over, and this one has its own time."""
         self._end()
         if self._held is not None:
-            self._cut = Timer(EXCHANGE_SECONDS, _cut_off, (self._held,))
-            self._cut.daemon = True
-            self._cut.start()
+            self._cut = cut_off_after(EXCHANGE_SECONDS, self._held)
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,8 +88,3 @@ def connected(settings: Settings) -> Iterator[MailServer]:
             server.begin()
             server.quit()
         server.close()
-
-
-def _cut_off(held: socket.socket) -> None:
-    with suppress(OSError):  # it ended just now
-        held.shutdown(socket.SHUT_RDWR)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,6 +32,7 @@ from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.logs.proofs import ConsistencyProof
 from ledger.store.pools.each_pool import ask_each
 from ledger.store.postgres.database import Database
+from services.cutoff import cut_off_after
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 
@@ -132,22 +131,22 @@ def ask(witness: Witness, request: AddCheckpoint) -> bytes:
     address = urlsplit(witness.url)
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
-    # The socket's timeout is of each read: one who sends a byte of a header now and then would never meet it.
-    over = Event()
-    deadline = Timer(ANSWER_SECONDS, _cut, [connection, over])
-    deadline.daemon = True
-    deadline.start()
+    ends, over = time.monotonic() + ANSWER_SECONDS, Event()
     try:
-        connection.request("POST", f"{address.path}/add-checkpoint", body=request.to_bytes())
-        response = connection.getresponse()
-        status, content_type = response.status, response.getheader("Content-Type", "")
-        body = _read(response, time.monotonic() + ANSWER_SECONDS)
-        if over.is_set():  # a header that is cut off reads as one that ended
+        connection.connect()
+        deadline = cut_off_after(ends - time.monotonic(), connection.sock, over)
+        try:
+            connection.request("POST", f"{address.path}/add-checkpoint", body=request.to_bytes())
+            response = connection.getresponse()
+            status, content_type = response.status, response.getheader("Content-Type", "")
+            body = _read(response, time.monotonic() + ANSWER_SECONDS)
+        finally:
+            deadline.cancel()
+        if over.is_set():
             raise http.client.HTTPException(f"more than {ANSWER_SECONDS:g} seconds")
     except (OSError, http.client.HTTPException) as error:
         raise WitnessRefusedError(name, 0, f"does not answer: {error}") from None
     finally:
-        deadline.cancel()
         connection.close()
     if status == HTTPStatus.OK:
         return body
@@ -157,13 +156,6 @@ def ask(witness: Witness, request: AddCheckpoint) -> bytes:
         except FormatError as error:
             raise WitnessRefusedError(name, status, f"answers a conflict without a size: {error}") from None
     raise WitnessRefusedError(name, status, _REASONS.get(status, f"answers with status {status}"))
-
-
-def _cut(connection: http.client.HTTPConnection, over: Event) -> None:
-    """End the exchange, whatever is being waited for."""
-    over.set()
-    with suppress(OSError, AttributeError):  # it may be over
-        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:

@@ -12,12 +12,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Event, Timer
+from threading import Event
 from typing import Final
 
+from services.cutoff import cut_off_after
 from services.webhooks.addresses import Reach, Target
 
 ATTEMPT_SECONDS: Final = 10.0
@@ -110,11 +111,8 @@ class Poster:
         """A connection to one of the places, cut off when its time is over, however slowly anything comes."""
         ends = time.monotonic() + self._seconds
         raw = _connect(places, ends)
-        # `shutdown` on the descriptor, since that of an SSLSocket goes on in plain text after it.
         held = raw if target.scheme == "http" else self._wrapped(raw, target)
-        cut = Timer(max(0.0, ends - time.monotonic()), _cut_off, (held, over))
-        cut.daemon = True
-        cut.start()
+        cut = cut_off_after(ends - time.monotonic(), held, over)
         try:
             if not self.reach.allows(ipaddress.ip_address(held.getpeername()[0])):
                 raise _NotAllowedError
@@ -170,12 +168,6 @@ def _connect(places: list[tuple[int, tuple[str, int]]], ends: float) -> socket.s
         else:
             return tried
     raise last
-
-
-def _cut_off(held: socket.socket, over: Event) -> None:
-    over.set()
-    with suppress(OSError):  # it ended just now
-        socket.socket.shutdown(held, socket.SHUT_RDWR)
 
 
 def _seconds(text: str) -> float:
