@@ -78,6 +78,25 @@ def test_an_owner_changes_its_webhooks_so_often_a_day_and_may_always_stop_one(
     songbird.create_webhook("two", pool, URL)
 
 
+def test_an_operator_leaves_others_room_for_webhooks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "MAX_BY_OPERATOR", 3)
+    pool, owners = f"pools/{POOL}", ("", "operators/otto", "platforms/songbird")
+    scene.reviewer.create_webhook("of-another", pool, URL)
+    for number, owner in enumerate(owners):
+        scene.operator.create_webhook(f"hook-{number}", pool, URL, owner=owner)
+    for owner in (*owners, "collectives/irish"):
+        with pytest.raises(FailedPreconditionError, match="operators/olive: registered 3 webhooks") as refused:
+            scene.operator.create_webhook("one-more", pool, URL, owner=owner)
+        assert refused.value.reason == "TOO_MANY_WEBHOOKS"
+    scene.operator.pause_webhook("hook-0")
+    scene.operator.rotate_webhook_secret("hook-1")
+    scene.operator.resume_webhook("hook-0")
+    scene.reviewer.create_webhook("another-of-another", pool, URL)
+    scene.deployment.client("platforms/songbird").create_webhook("theirs", pool, URL)
+    scene.reviewer.remove_webhook("hook-2")
+    scene.operator.create_webhook("one-more", pool, URL)
+
+
 def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     slowed(monkeypatch, contacts, "CHANGES", 3)
     irish = scene.deployment.client("collectives/irish")

@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from ledger.acts.act import COLLECTIVES, PLATFORMS
+from ledger.acts.act import COLLECTIVES, OPERATORS, PLATFORMS
 from ledger.acts.entries import WebhookContent, WebhookState
 from ledger.acts.webhooks import WebhookDetails
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, StateError
@@ -33,11 +33,16 @@ MAX_OF_OWNER: Final = 20
 MAX_WEBHOOKS: Final = 1_000
 """Of all owners together: each look at what is to be sent reads all of them."""
 
+MAX_BY_OPERATOR: Final = MAX_WEBHOOKS // 4
+"""Of those the ones that one operator registered, whoever's they are: nobody takes the room that others need."""
+
 CHANGES: Final = Pace("webhook_changes_per_day", 100, timedelta(days=1))
 """Of a platform's or a collective's webhooks: registered, resumed, given another secret. Each is an entry of the
 registry's log for ever, and a new id is taken for ever."""
 
 _SINGLE: Final = "webhooks/"
+_KINDS: Final = {WebhookContent.type: WebhookContent}
+_ON_LEAF: Final = (t.leaf.c.pool_id == REGISTRY.pool_id) & (t.leaf.c.leaf_index == t.webhook.c.leaf_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def _put(connection: sa.Connection, pool: PoolRef, content: WebhookContent, now:
             pool_ref(connection, content.log.removeprefix("pools/"))
         elif content.owner.startswith((COLLECTIVES, PLATFORMS)):
             raise StateError(content.owner, "NOT_THEIR_LOG", "does not see the registry's log")
-        _require_room(connection, content.owner)
+        _require_room(connection, content)
     details_hash = bytes.fromhex(content.details_hash)
     if not connection.execute(
         sa.select(details_table.c.webhook).where(details_table.c.details_hash == details_hash)
@@ -129,15 +134,34 @@ def _require_owner(connection: sa.Connection, content: WebhookContent) -> None:
         raise NotFoundError(owner)
 
 
-def _require_room(connection: sa.Connection, owner: str) -> None:
+def _require_room(connection: sa.Connection, content: WebhookContent) -> None:
+    """Check that there is room for another webhook: of its owner, of who registers it, and in all."""
+    owner, by = content.owner, content.by
     used = delivery_table.c
     query = sa.select(used.owner).where(used.state != WebhookState.REMOVED)
     owners = list(connection.execute(query).scalars())
     if owner.startswith((COLLECTIVES, PLATFORMS)) and owners.count(owner) >= MAX_OF_OWNER:
         raise StateError(owner, "TOO_MANY_WEBHOOKS", f"has {MAX_OF_OWNER} webhooks, and may have no more; remove one")
+    if by.startswith(OPERATORS) and len(owners) >= MAX_BY_OPERATOR and _registered(connection, by) >= MAX_BY_OPERATOR:
+        detail = f"registered {MAX_BY_OPERATOR} webhooks, and may register no more; have one removed"
+        raise StateError(by, "TOO_MANY_WEBHOOKS", detail)
     if len(owners) >= MAX_WEBHOOKS:
         detail = f"may have no webhook more: all owners together have {MAX_WEBHOOKS:,}, which is the most there may be"
         raise StateError(owner, "TOO_MANY_WEBHOOKS", detail)
+
+
+def _registered(connection: sa.Connection, by: str) -> int:
+    """How many of the webhooks that are not removed somebody registered."""
+    first = t.webhook.alias("first")
+    place = sa.select(sa.func.min(first.c.leaf_index)).where(first.c.name == t.webhook.c.name).scalar_subquery()
+    query = (
+        sa.select(t.leaf.c.entry)
+        .select_from(
+            t.webhook.join(t.leaf, _ON_LEAF).join(delivery_table, delivery_table.c.webhook == t.webhook.c.name)
+        )
+        .where(delivery_table.c.state != WebhookState.REMOVED, t.webhook.c.leaf_index == place)
+    )
+    return sum(decode(bytes(entry), _KINDS).content.by == by for entry in connection.execute(query).scalars())
 
 
 def _standing(connection: sa.Connection, _: PoolRef, content: WebhookContent) -> Webhook | None:
@@ -187,12 +211,11 @@ def list_webhooks(
 ) -> list[Webhook]:
     """Returns webhooks by name, the removed ones too; those of an owner, or of all."""
     name = t.webhook.c.name.collate("C")
-    on = (t.leaf.c.pool_id == REGISTRY.pool_id) & (t.leaf.c.leaf_index == t.webhook.c.leaf_index)
     first = t.webhook.alias("first")
     created = sa.select(sa.func.min(first.c.created_at)).where(first.c.name == t.webhook.c.name).scalar_subquery()
     query = (
         sa.select(t.leaf.c.entry, created.label("created_at"))
-        .select_from(t.webhook.join(t.leaf, on))
+        .select_from(t.webhook.join(t.leaf, _ON_LEAF))
         .where(name > after)
         .ext(distinct_on(name))
         .order_by(name, t.webhook.c.leaf_index.desc())
@@ -202,8 +225,7 @@ def list_webhooks(
         query = query.where(t.webhook.c.name == only)
     if owner is not None:
         query = query.where(t.webhook.c.owner == owner)
-    kinds = {WebhookContent.type: WebhookContent}
-    return [Webhook(decode(bytes(row.entry), kinds), row.created_at) for row in connection.execute(query)]
+    return [Webhook(decode(bytes(row.entry), _KINDS), row.created_at) for row in connection.execute(query)]
 
 
 def put_details(connection: sa.Connection, vault: Vault, webhook: str, details: WebhookDetails, now: datetime) -> str:
