@@ -274,6 +274,7 @@ report = sa.Table(
     leaf_index(),
     sa.UniqueConstraint("pool_id", "leaf_index"),
     sa.UniqueConstraint("pool_id", "payment_reference"),
+    sa.Index(None, "pool_id", "platform_id", "leaf_index"),
     comment="What platforms say that they owe.",
 )
 

@@ -125,7 +125,7 @@ class RegistryVerbs(Verbs):
 
     @verb
     def expel_platform(self, pool: str, platform: str) -> Steps[pb.Admission]:
-        """End a platform's admission to a pool: it may report nothing more, and still retract what it reported."""
+        """End a platform's admission to a pool: it may report and retract nothing more."""
         request = pb.ExpelPlatformRequest(pool=pool_name(pool), platform=f"platforms/{platform}")
         return self._connection.unary(self._registry.ExpelPlatform, request, repeat=True)
 

@@ -15,10 +15,11 @@ from ledger.store.desk import contacts, webhooks
 from ledger.store.desk.vault import add_key
 from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY
+from ledger.store.money import income
 from ledger.store.pools.pools import pool_ref
 from ledger.store.registry import acts
 from ledger.store.registry.proposals import list_proposals, proposal_name
-from moiety import FailedPreconditionError, Method, Policy, ResourceExhaustedError, Schedule
+from moiety import FailedPreconditionError, InvalidArgumentError, Method, Policy, ResourceExhaustedError, Schedule
 from payout import review
 from services.access import sessions
 from tests.support.browsing import Browser
@@ -95,6 +96,32 @@ def test_an_operator_leaves_others_room_for_webhooks(scene: Scene, monkeypatch: 
     scene.deployment.client("platforms/songbird").create_webhook("theirs", pool, URL)
     scene.reviewer.remove_webhook("hook-2")
     scene.operator.create_webhook("one-more", pool, URL)
+
+
+def test_a_platform_reports_revenue_so_often_a_day(
+    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed(monkeypatch, income, "REPORTS", 2)
+    deployment = deploy()
+    scene = open_scene(deployment)
+    songbird = deployment.client("platforms/songbird")
+    first = songbird.report_revenue(POOL, 5, "EUR", request_id="r-1")
+    deployment.clock.advance(seconds=60)
+    songbird.report_revenue(POOL, 5, "EUR", request_id="r-2")
+    scene.operator.reverse_report(POOL, "songbird", "r-2", 5, request_id="back", reason="wrong")
+    with pytest.raises(ResourceExhaustedError, match="reports_per_day is 2") as refused:
+        songbird.report_revenue(POOL, 5, "EUR", request_id="r-3")
+    assert refused.value.retry_after_seconds == DAY - 60
+    assert songbird.report_revenue(POOL, 5, "EUR", request_id="r-1") == first
+    with pytest.raises(InvalidArgumentError, match="recorded with other content"):
+        songbird.report_revenue(POOL, 6, "EUR", request_id="r-1")
+    scene.platform.report_revenue(POOL, 5, "EUR", request_id="r-3")
+    scene.operator.create_pool("jazz", scene.operator.get_pool(POOL))
+    songbird.report_revenue("jazz", 5, "EUR", request_id="r-3")
+    deployment.clock.advance(seconds=DAY - 60)
+    songbird.report_revenue(POOL, 5, "EUR", request_id="r-3")
+    with pytest.raises(ResourceExhaustedError):
+        songbird.report_revenue(POOL, 5, "EUR", request_id="r-4")
 
 
 def test_a_collective_changes_its_contact_so_often_in_a_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

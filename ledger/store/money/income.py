@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from ledger.journal import credit_account, due_account, platform_account
 from ledger.log.leaves import Content, Leaf, decode
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.store import tables as t
+from ledger.store.desk.pace import Pace
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.money import journal, movements
@@ -28,6 +29,9 @@ C = TypeVar("C", bound=Content)
 MAX_OPEN_MINOR: Final = MAX_AMOUNT_MINOR
 """What a platform may have reported in a pool and not paid: as much in total as one report may say. All platforms of a
 pool share accounts, and so none takes more than a 9,000th of the room in them."""
+
+REPORTS: Final = Pace("reports_per_day", 1_000, timedelta(days=1))
+"""Of a platform in a pool: each is an entry of its log for ever, which every auditor reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def record_report(
     Raises:
         IdentityReusedError: the request id was used with other content.
         InvalidInputError: more than MAX_OPEN_MINOR of the platform would be open.
+        QuotaError: the platform reported too often.
         StateError: the platform is not admitted to the pool.
     """
     platform_id = platform_number(connection, content.platform)
@@ -68,6 +73,7 @@ def record_report(
         movements.require_same(recorded, content)
         return find_income(connection, pool, recorded.leaf.index)
     require_admitted(connection, pool, content.platform, platform_id)
+    _require_pace(connection, pool, content, platform_id, now)
     _require_room(connection, pool, content, distributed_size)
     moved = movements.append_moving(connection, pool, content, now)
     row = {
@@ -77,6 +83,17 @@ def record_report(
     }
     movements.claim(connection, pool, t.report, row, moved.leaf.index)
     return Income(moved, content.platform, 0)
+
+
+def _require_pace(
+    connection: sa.Connection, pool: PoolRef, content: ReportContent, platform_id: int, now: datetime
+) -> None:
+    """Check that a platform did not report too often, under the lock on the log's head."""
+    mine = (t.report.c.pool_id == pool.pool_id) & (t.report.c.platform_id == platform_id)
+    place = sa.select(t.report.c.leaf_index).where(mine).order_by(t.report.c.leaf_index.desc())
+    earlier = connection.execute(place.offset(REPORTS.most - 1).limit(1)).scalar()
+    before = None if earlier is None else find_income(connection, pool, earlier).recorded.leaf.time
+    REPORTS.require(f"platforms/{content.platform}", before, now)
 
 
 def _require_room(connection: sa.Connection, pool: PoolRef, content: ReportContent, distributed_size: int) -> None:
