@@ -5,13 +5,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from datetime import UTC, date, datetime
+from typing import ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+Fact = str | int | date
+"""What a sentence names: in minor units where its name ends with `_minor`, as it was sent where it is `got`."""
+
+
+class Sentence(str):  # noqa: SLOT000  # pickles have its facts by its dictionary
+    """A sentence for people, as callers of the API read it, with its facts apart.
+
+    Pages word it again in their reader's language, by `text`, with amounts and times as that reader writes them.
+
+    Args:
+        text: the sentence, with a place such as `%(most)s` for each fact that it names.
+        facts: the facts; one that it does not name says more about the others, as `currency` does about amounts.
+    """
+
+    text: str
+    facts: Mapping[str, Fact]
+
+    def __new__(cls, text: str, /, **facts: Fact) -> Self:
+        """Returns the sentence."""
+        made = super().__new__(
+            cls, text % {name: _plain(name, fact) for name, fact in facts.items()} if facts else text
+        )
+        made.text, made.facts = getattr(text, "text", text), facts or getattr(text, "facts", {})
+        return made
+
+
+def _plain(name: str, fact: Fact) -> str:
+    """A fact as it is said to callers of the API."""
+    if isinstance(fact, datetime):
+        return f"{fact.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(fact, str | date):
+        return str(fact)
+    unit = (" minor unit" if fact == 1 else " minor units") if name.endswith("_minor") else ""
+    return f"{fact:,}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +96,9 @@ class InvalidInputError(LedgerError):
         self.total = len(self.violations) if total is None else total
 
     @classmethod
-    def of(cls, field: str, reason: str) -> InvalidInputError:
-        """Returns the error with one violation."""
-        return cls([Violation(field, reason)])
+    def of(cls, field: str, reason: str, /, **facts: Fact) -> InvalidInputError:
+        """Returns the error with one violation; the reason has a place for each of the facts, as a `Sentence` has."""
+        return cls([Violation(field, Sentence(reason, **facts))])
 
     def __str__(self) -> str:
         shown = "; ".join(f"{violation.field}: {violation.reason}" for violation in self.violations[:5])
@@ -103,14 +140,15 @@ class StateError(LedgerError):
     """The request is valid, but the state of the ledger does not allow it.
 
     `subject` is the resource name that it is about, `kind` a constant such as `ROUND_OPEN`, `detail` a sentence for
-    people.
+    people, which has a place for each of the facts.
     """
 
-    def __init__(self, subject: str, kind: str, detail: str) -> None:
-        super().__init__(subject, kind, detail)
+    def __init__(self, subject: str, kind: str, detail: str, /, **facts: Fact) -> None:
+        said = Sentence(detail, **facts)
+        super().__init__(subject, kind, said)
         self.subject = subject
         self.kind = kind
-        self.detail = detail
+        self.detail = said
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.detail}"

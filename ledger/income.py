@@ -22,7 +22,7 @@ from stdnum.iso7064 import mod_97_10
 from ledger.acts.act import ActContent
 from ledger.acts.controls import Kind
 from ledger.entries import Movement
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 from ledger.journal import (
     OUTSIDE,
     REVENUE,
@@ -64,7 +64,7 @@ class Period:
         """
         found = _PERIOD.fullmatch(text)
         if not found:
-            reason = f"must be like 2026-03, 2026-Q1 or 2026, got {text[:20]!r}"
+            reason = Sentence("must be like 2026-03, 2026-Q1 or 2026, got %(got)r", got=text[:20])
             raise InvalidInputError.of(field, reason)
         year, month, quarter = found["year"], found["month"], found["quarter"]
         if month:
@@ -119,7 +119,7 @@ def require_date(text: str, field: str) -> str:
         if text and date.fromisoformat(text).isoformat() != text:
             raise ValueError
     except ValueError:
-        raise InvalidInputError.of(field, f"must be a date like 2026-03-31, got {text[:20]!r}") from None
+        raise InvalidInputError.of(field, "must be a date like 2026-03-31, got %(got)r", got=text[:20]) from None
     return text
 
 

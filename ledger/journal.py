@@ -101,7 +101,7 @@ def owner_of(account: str, field: str = "account") -> str | None:
         return None
     kind, slash, owner = account.partition("/")
     if kind not in OWNED_KINDS or not slash:
-        raise InvalidInputError.of(field, f"is not the name of an account: {account[:80]!r}")
+        raise InvalidInputError.of(field, "is not the name of an account: %(got)r", got=account[:80])
     return require_resource_id(owner, field)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from iso4217 import Currency
 
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import InvalidInputError, Sentence, StateError
 
 MAX_AMOUNT_MINOR: Final = 10**15
 """The largest revenue or payment. It is below 2^53, and 9,000 of them fit in a 64-bit balance."""
@@ -25,9 +25,9 @@ def minor_unit_exponent(currency: str, field: str = "currency") -> int:
     try:
         exponent = Currency(currency).exponent
     except ValueError:
-        raise InvalidInputError.of(field, f"is not an ISO 4217 code: {currency[:20]!r}") from None
+        raise InvalidInputError.of(field, "is not an ISO 4217 code: %(got)r", got=currency[:20]) from None
     if exponent is None:
-        raise InvalidInputError.of(field, f"{currency} has no minor unit")
+        raise InvalidInputError.of(field, "%(currency)s has no minor unit", currency=currency)
     return exponent
 
 
@@ -38,7 +38,9 @@ def require_amount(amount_minor: int, field: str) -> int:
         InvalidInputError: it is not; the error names `field`.
     """
     if not 1 <= amount_minor <= MAX_AMOUNT_MINOR:
-        raise InvalidInputError.of(field, f"must be 1 to {MAX_AMOUNT_MINOR:,}, got {amount_minor:,}")
+        raise InvalidInputError.of(
+            field, "must be %(least)s to %(most)s, got %(got)s", least=1, most=MAX_AMOUNT_MINOR, got=amount_minor
+        )
     return amount_minor
 
 
@@ -49,7 +51,7 @@ def require_balance(amount_minor: int, field: str) -> int:
         InvalidInputError: it may not; the error names `field`.
     """
     if not -MAX_BALANCE_MINOR <= amount_minor <= MAX_BALANCE_MINOR:
-        raise InvalidInputError.of(field, f"must be within {MAX_BALANCE_MINOR:,} of zero")
+        raise InvalidInputError.of(field, "must be within %(most)s of zero", most=MAX_BALANCE_MINOR)
     return amount_minor
 
 
@@ -60,7 +62,9 @@ def require_sum(amount_minor: int, subject: str, most: int = MAX_BALANCE_MINOR) 
         StateError: it is more; the error names `subject`, whose sum it is.
     """
     if amount_minor > most:
-        detail = f"comes to {amount_minor:,} minor units in total, and {most:,} is the most"
+        detail = Sentence(
+            "comes to %(got_minor)s in total, and %(most_minor)s is the most", got_minor=amount_minor, most_minor=most
+        )
         raise StateError(subject, "SUM_TOO_LARGE", detail)
     return amount_minor
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 
 PPM: Final = 10**6
 """A whole, in millionths."""
@@ -64,8 +64,8 @@ def require_resource_id(value: str, field: str) -> str:
     if not is_resource_id(value):
         raise InvalidInputError.of(
             field,
-            "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen, "
-            f"got {value[:80]!r}",
+            "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen, got %(got)r",
+            got=value[:80],
         )
     return value
 
@@ -73,14 +73,16 @@ def require_resource_id(value: str, field: str) -> str:
 def require_request_id(value: str, field: str) -> str:
     """Returns an id that a caller gave to a batch or a request, if it has the right form."""
     if not _REQUEST_ID.fullmatch(value):
-        raise InvalidInputError.of(field, f"must be 1 to 128 of A-Z, a-z, 0-9 and ._-, got {value[:140]!r}")
+        raise InvalidInputError.of(field, "must be 1 to 128 of A-Z, a-z, 0-9 and ._-, got %(got)r", got=value[:140])
     return value
 
 
 def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
     """Returns a text for people, if its length is within bounds and all of it shows as what it is."""
     if not least <= len(value) <= most:
-        raise InvalidInputError.of(field, f"must have {least} to {most:,} characters, got {len(value):,}")
+        raise InvalidInputError.of(
+            field, "must have %(least)s to %(most)s characters, got %(got)s", least=least, most=most, got=len(value)
+        )
     if _CONTROL.search(value):
         raise InvalidInputError.of(field, "must not contain control characters")
     if _MISLEADING.search(value):
@@ -91,7 +93,9 @@ def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
 def require_range(value: int, field: str, least: int, most: int) -> int:
     """Returns an integer, if it is within bounds, both included."""
     if not least <= value <= most:
-        raise InvalidInputError.of(field, f"must be {least:,} to {most:,}, got {value:,}")
+        raise InvalidInputError.of(
+            field, "must be %(least)s to %(most)s, got %(got)s", least=least, most=most, got=value
+        )
     return value
 
 
@@ -133,5 +137,5 @@ class Collective:
         require_range(self.members, "collective.members", 0, MAX_MEMBERS)
         require_range(self.equity_ppm, "collective.equity_ppm", 0, MAX_EQUITY_PPM)
         if len(self.domains) > MAX_DOMAINS:
-            reason = f"must be at most {MAX_DOMAINS:,}, got {len(self.domains):,}"
+            reason = Sentence("must be at most %(most)s, got %(got)s", most=MAX_DOMAINS, got=len(self.domains))
             raise InvalidInputError.of("collective.domains", reason)

@@ -15,7 +15,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import BankFileContent, BankMatchContent
-from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, StateError
+from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, Sentence, StateError
 from ledger.log.leaves import Leaf
 from ledger.payments import Booking, BookingKind
 from ledger.store.desk.bank_files import KeptFile, find_problem, keep_file, sealed_file
@@ -117,15 +117,22 @@ class Banking:
         Raises:
             IdentityReusedError: it is another file.
         """
-        where = f", which waits as {waits_as}: reject that one if the bank sent this one" if waits_as else ""
-        self._require_same(connection, bytes.fromhex(known.file_hash), known.message_id, content, where)
+        self._require_same(connection, bytes.fromhex(known.file_hash), known.message_id, content, waits_as)
 
     def _require_same(
-        self, connection: sa.Connection, file_hash: bytes, message_id: str, content: bytes, where: str = ""
+        self, connection: sa.Connection, file_hash: bytes, message_id: str, content: bytes, waits_as: str = ""
     ) -> None:
         known = self._kept_content(connection, file_hash, message_id)
         if known is not None and known != content:
-            raise IdentityReusedError.of("content", f"has the id of another message: {message_id}{where}")
+            reason = Sentence("has the id of another message: %(message)s", message=message_id)
+            if waits_as:
+                reason = Sentence(
+                    "has the id of another message, %(message)s, which waits as %(proposal)s: reject that one if the "
+                    "bank sent this one",
+                    message=message_id,
+                    proposal=waits_as,
+                )
+            raise IdentityReusedError.of("content", reason)
 
     def _kept_content(self, connection: sa.Connection, file_hash: bytes, message_id: str) -> bytes | None:
         """A file as the bank sent it; None if it was erased, so that its message is known and nothing more."""
@@ -148,7 +155,9 @@ class Banking:
         details = payees.read_details(connection, self._vault, [account.details_hash])
         ours = payees.require_details(details, account.details_hash, f"bankAccounts/{account.name}")
         if (message.account, message.currency) != (ours.number, account.content.currency):
-            raise InvalidInputError.of("content", f"is of another account than bankAccounts/{account.name}")
+            raise InvalidInputError.of(
+                "content", "is of another account than %(account)s", account=f"bankAccounts/{account.name}"
+            )
         return ""
 
     def _meaning(
@@ -257,12 +266,16 @@ class Banking:
             raise InvalidInputError.of("parts", "must name each pool and platform once")
         for part in parts:
             if part.pool not in account.content.pools:
-                raise InvalidInputError.of("parts", f"name pools/{part.pool}, whose money the account does not hold")
+                raise InvalidInputError.of(
+                    "parts", "name %(pool)s, whose money the account does not hold", pool=f"pools/{part.pool}"
+                )
             if part.platform:
                 platform_number(connection, part.platform)
         total = sum(part.amount_minor for part in parts)
         if total != line.amount_minor:
-            raise InvalidInputError.of("parts", f"must sum to {line.amount_minor:,} minor units, got {total:,}")
+            raise InvalidInputError.of(
+                "parts", "must sum to %(sum_minor)s, got %(got_minor)s", sum_minor=line.amount_minor, got_minor=total
+            )
         if tuple(parts) == line.parts:
             return None
         for pool in {part.pool for part in line.parts if part.platform}:
@@ -306,12 +319,18 @@ class Banking:
             return self._word(connection, bank_account, name, self._paid(connection, account, line, pays))
         if not takes_back:
             if charge_of not in account.content.pools:
-                raise InvalidInputError.of("charge_of", f"is pools/{charge_of}, whose money the account does not hold")
+                raise InvalidInputError.of(
+                    "charge_of", "is %(pool)s, whose money the account does not hold", pool=f"pools/{charge_of}"
+                )
             return self._word(connection, bank_account, name, charged(line, charge_of))
         other, _ = bank_lines.get_line(connection, bank_account, takes_back)
         booked = sum(part.amount_minor for part in other.parts)
         if booked < -line.amount_minor:
-            detail = f"has {booked:,} minor units left, fewer than the {-line.amount_minor:,} that went back"
+            detail = Sentence(
+                "has %(left_minor)s left, fewer than the %(sum_minor)s that went back",
+                left_minor=booked,
+                sum_minor=-line.amount_minor,
+            )
             raise StateError(_line_name(bank_account, takes_back), "TOO_LITTLE", detail)
         about = {"day": line.day, "reference": line.reference, "reason": "an operator says so"}
         back = bookings_back(other, -line.amount_minor, BookingKind.TAKEN_BACK, **about)
@@ -323,13 +342,19 @@ class Banking:
         sent = self._books(connection, account).sent
         for identity in pays:
             if identity not in sent:
-                raise InvalidInputError.of("pays", f"names {identity[:40]!r}, which is no payment of the account")
+                raise InvalidInputError.of(
+                    "pays", "names %(got)r, which is no payment of the account", got=identity[:40]
+                )
             if sent[identity].state not in BEFORE[BookingKind.PAID]:
-                raise StateError(f"payment {identity}", "NOT_OPEN", f"is {sent[identity].state.value} already")
+                raise StateError(
+                    f"payment {identity}", "NOT_OPEN", "is %(state)s already", state=sent[identity].state.value
+                )
         payments = [sent[identity] for identity in sorted(set(pays))]
         total = sum(each.amount_minor for each in payments)
         if total != -line.amount_minor:
-            raise InvalidInputError.of("pays", f"must sum to {-line.amount_minor:,} minor units, got {total:,}")
+            raise InvalidInputError.of(
+                "pays", "must sum to %(sum_minor)s, got %(got_minor)s", sum_minor=-line.amount_minor, got_minor=total
+            )
         return paid_by(line, payments)
 
     def _said(
@@ -365,7 +390,10 @@ class Banking:
         """Money that was booked may be in the pot of a round that is not posted yet."""
         open_round = rounds.open_round(connection, pool_ref(connection, pool))
         if open_round is not None:
-            detail = f"round {open_round.content.number} may have reserved this money; wait until it is decided"
+            detail = Sentence(
+                "round %(round)s may have reserved this money; wait until it is decided",
+                round=str(open_round.content.number),
+            )
             raise StateError(f"pools/{pool}", "MONEY_RESERVED", detail)
 
 
@@ -381,4 +409,10 @@ def _require_days(message: BankMessage, last: date) -> None:
         days.append(message.from_day)
     for day in (min(days), max(days)):
         if not FIRST_DAY <= day <= last:
-            raise InvalidInputError.of("content", f"is of {day}, which must be from {FIRST_DAY} to {last}")
+            raise InvalidInputError.of(
+                "content",
+                "is of %(got)s, which must be from %(first)s to %(last)s",
+                got=day,
+                first=FIRST_DAY,
+                last=last,
+            )

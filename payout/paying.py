@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import PayRunContent
-from ledger.errors import InvalidInputError, LedgerError, StateError
+from ledger.errors import InvalidInputError, LedgerError, Sentence, StateError
 from ledger.log.leaves import Leaf
 from ledger.money import MAX_AMOUNT_MINOR, require_sum
 from ledger.payments import (
@@ -103,13 +103,16 @@ class Paying:
         """
         account, now = bank_accounts.get_bank_account(connection, bank_account), read_time(connection)
         if not now.date() <= day <= now.date() + timedelta(days=MAX_DAYS_AHEAD):
-            raise InvalidInputError.of("day", f"must be today or within {MAX_DAYS_AHEAD} days, got {day}")
+            raise InvalidInputError.of(
+                "day", "must be today or within %(most)s days, got %(got)s", most=MAX_DAYS_AHEAD, got=day
+            )
         pools = [pool_ref(connection, pool) for pool in account.content.pools]
         plan = self._planned(connection, name, account, pay_runs.owed_in(connection, pools), now)
         if not plan.payments:
             reasons = sorted({each.why for each in plan.not_paid})
-            because = f" ({', '.join(reasons)})" if reasons else ""
-            detail = f"owes nobody anything that can be paid now{because}"
+            detail = Sentence("owes nobody anything that can be paid now")
+            if reasons:
+                detail = Sentence("owes nobody anything that can be paid now (%(whys)s)", whys=", ".join(reasons))
             raise StateError(f"bankAccounts/{bank_account}", "NOTHING_TO_PAY", detail)
         # A bank may book a run as one line, and no statement with a larger one could be taken in.
         paid = sum(payment.amount_minor for payment in plan.payments)
@@ -158,7 +161,7 @@ class Paying:
         """
         run = pay_runs.get_pay_run(connection, name)
         if run.waiting:
-            detail = f"waits for {', '.join(run.waiting)}, which answer within seconds"
+            detail = Sentence("waits for %(waiting)s, which answer within seconds", waiting=", ".join(run.waiting))
             raise StateError(f"payRuns/{name}", "NOT_READY", detail)
         account = bank_accounts.get_bank_account(connection, run.content.bank_account, before=run.leaf.index)
         amounts = {identity: sum(part.amount_minor for part in parts) for identity, parts in run.paid_by().items()}

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 from ledger.income import Period
 from ledger.log.leaves import DecimalInt, is_empty, is_zero
 from ledger.money import MAX_AMOUNT_MINOR
@@ -127,10 +127,16 @@ class Policy(BaseModel):
         require_range(self.review_seconds, "policy.review_seconds", 0, MAX_REVIEW_SECONDS)
         require_range(self.recoup_ppm, "policy.recoup_ppm", 0, PPM)
         if self.approval is Approval.SILENCE and self.review_seconds < MIN_SILENCE_SECONDS:
-            reason = f"needs a review of at least {MIN_SILENCE_SECONDS} seconds, has {self.review_seconds}"
+            reason = Sentence(
+                "needs a review of at least %(least)s seconds, has %(got)s",
+                least=MIN_SILENCE_SECONDS,
+                got=self.review_seconds,
+            )
             raise InvalidInputError.of("policy.approval", reason)
         if self.cap_minor is not None and self.cap_minor < self.floor_minor:
-            raise InvalidInputError.of("policy.cap_minor", f"must be at least the floor, {self.floor_minor:,}")
+            raise InvalidInputError.of(
+                "policy.cap_minor", "must be at least the floor, %(least)s", least=self.floor_minor
+            )
         self._require_first_period()
         return self
 
@@ -141,7 +147,9 @@ class Policy(BaseModel):
             return
         first = Period.parse(self.period_from, "policy.period_from")
         if first.months != self.period.months or first.first < FIRST_MONTH:
-            reason = f"must be a {self.period.value.lower()} from 1970 on, got {self.period_from}"
+            reason = Sentence(
+                "must be a %(period)s from 1970 on, got %(got)s", period=self.period.value.lower(), got=self.period_from
+            )
             raise InvalidInputError.of("policy.period_from", reason)
 
     def fee(self, pot_minor: int) -> int:

@@ -7,7 +7,7 @@ and the posting that rests on there being none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ledger.acts.act import SCHEDULER
 from ledger.acts.controls import TWO, Kind
 from ledger.acts.people import Actor, People
-from ledger.errors import StateError
+from ledger.errors import Sentence, StateError
 from ledger.store.desk.pace import Pace
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.transactions import read_time
@@ -72,7 +72,7 @@ def require_calculated(pool: PoolRef, record: RoundRecord) -> None:
     """
     if record.state is not RoundState.CALCULATED:
         name = round_name(pool, record.content.number)
-        raise StateError(name, "ROUND_DECIDED", f"is {record.state.value} already")
+        raise StateError(name, "ROUND_DECIDED", "is %(state)s already", state=record.state.value)
 
 
 def require_in_statement(connection: sa.Connection, pool: PoolRef, record: RoundRecord, collective: str) -> None:
@@ -84,7 +84,12 @@ def require_in_statement(connection: sa.Connection, pool: PoolRef, record: Round
     digest = bytes.fromhex(record.content.statement_sha256)
     if not parse_statement(lines_of_table(connection, pool, digest, collective).table):
         name = round_name(pool, record.content.number)
-        raise StateError(name, "NOT_IN_ROUND", f"has no line of collectives/{collective}, which was registered later")
+        raise StateError(
+            name,
+            "NOT_IN_ROUND",
+            "has no line of %(collective)s, which was registered later",
+            collective=f"collectives/{collective}",
+        )
 
 
 def require_reviewed(
@@ -97,19 +102,22 @@ def require_reviewed(
     """
     name, ends = round_name(pool, record.content.number), review_ends(record.calculated_at, policy)
     if now < ends:
-        raise StateError(name, "REVIEW_RUNS", f"can be approved from {_shown(ends)} on, when its review is over")
+        raise StateError(name, "REVIEW_RUNS", "can be approved from %(time)s on, when its review is over", time=ends)
     window = find_window(connection, pool, record, policy)
     if window is not None and window.ended is None:
-        said = f"after {_shown(window.ends)}" if window.ends else "with it, which begins its review"
-        raise StateError(name, "REVIEW_RUNS", f"waits until the witnesses have cosigned the log {said}")
+        detail = Sentence("waits until the witnesses have cosigned the log with it, which begins its review")
+        if window.ends:
+            detail = Sentence("waits until the witnesses have cosigned the log after %(time)s", time=window.ends)
+        raise StateError(name, "REVIEW_RUNS", detail)
     if waiting := objections.open_objections(connection, pool, record.content.number):
-        shown = ", ".join(waiting[:_SHOWN]) + (f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else "")
-        raise StateError(name, "OBJECTION_OPEN", f"has objections that nobody has answered, of {shown}")
+        names, more = ", ".join(waiting[:_SHOWN]), len(waiting) - _SHOWN
+        said = Sentence("has objections that nobody has answered, of %(names)s", names=names)
+        if more > 0:
+            said = Sentence(
+                "has objections that nobody has answered, of %(names)s and %(more)s more", names=names, more=more
+            )
+        raise StateError(name, "OBJECTION_OPEN", said)
     return window
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_over(connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime) -> bool:
@@ -147,7 +155,7 @@ def put_objection(
     said.people.require_actor(content, said.now, pool.name)
     for existing in objections.list_objections(connection, pool, number, only=content.collective):
         if existing.objection.content.reason != reason:
-            raise StateError(name, "OBJECTED", f"has an objection of {content.by}, and each collective has one")
+            raise StateError(name, "OBJECTED", "has an objection of %(by)s, and each collective has one", by=content.by)
         return existing
     require_calculated(pool, record)
     if is_over(connection, pool, record, policy, said.now):
@@ -172,14 +180,18 @@ def put_answer(
         made = found.answer.content
         if (made.answer, made.by) == (content.answer, said.actor.name):
             return found
-        raise StateError(round_name(pool, number), "OBJECTION_ANSWERED", f"has answered it: {made.answer}")
+        raise StateError(
+            round_name(pool, number), "OBJECTION_ANSWERED", "has answered it: %(answer)s", answer=made.answer
+        )
     require_calculated(pool, record)
     stamped = said.actor.stamp(content.model_copy(update={"objection_hash": found.hash.hex()}), said.people)
     said.people.require_actor(stamped, said.now, pool.name)
     if record.content.by != SCHEDULER and said.people.controls.needed(Kind.ROUNDS) == TWO:
         said.people.require_second(record.content, stamped)
     if content.answer == Answer.SET_ASIDE and len(objections.set_aside(connection, pool, number)) >= MAX_SET_ASIDE:
-        detail = f"has {MAX_SET_ASIDE} amounts set aside; uphold the objection and calculate again"
+        detail = Sentence(
+            "has %(most)s amounts set aside; uphold the objection and calculate again", most=MAX_SET_ASIDE
+        )
         raise StateError(round_name(pool, number), "TOO_MANY_SET_ASIDE", detail)
     objections.append_answer(connection, pool, stamped, said.now)
     return objections.get_objection(connection, pool, number, content.collective)

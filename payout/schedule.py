@@ -18,7 +18,13 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, StateError, StoreUnavailableError
+from ledger.errors import (
+    InvalidInputError,
+    LedgerCorruptError,
+    LedgerError,
+    StateError,
+    StoreUnavailableError,
+)
 from ledger.store.logs.log import PoolRef, clock_ahead
 from ledger.store.pools.each_pool import ask_each
 from ledger.store.postgres.database import Database
@@ -52,14 +58,16 @@ def require_cron(cron: str, time_zone: str) -> None:
             unknown.
     """
     if time_zone not in _zones():
-        raise InvalidInputError.of("schedule.time_zone", f"is not an IANA time zone: {time_zone[:80]!r}")
+        raise InvalidInputError.of("schedule.time_zone", "is not an IANA time zone: %(got)r", got=time_zone[:80])
     zone = ZoneInfo(time_zone)
     if len(cron) > MAX_CRON_CHARACTERS or len(cron.split()) != CRON_FIELDS:
         raise InvalidInputError.of("schedule.cron", "must have five fields, as in crontab(5)")
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=zone)))
     except (CronSimError, StopIteration) as error:
-        raise InvalidInputError.of("schedule.cron", f"must be a cron expression that fires: {error}") from None
+        raise InvalidInputError.of(
+            "schedule.cron", "must be a cron expression that fires: %(why)s", why=str(error)
+        ) from None
 
 
 @cache

@@ -21,7 +21,7 @@ from ledger.acts.act import POLICY, SCHEDULER, ActContent, without_salt
 from ledger.acts.controls import ONE, Kind
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.acts.people import Actor, People
-from ledger.errors import IdentityReusedError, InvalidInputError, StateError
+from ledger.errors import IdentityReusedError, InvalidInputError, Sentence, StateError
 from ledger.log.leaves import Leaf
 from ledger.money import require_sum
 from ledger.registry import require_text
@@ -205,14 +205,21 @@ class Settlement:
             name = review.round_name(pool, asked.round)
             if record.state is not RoundState.POSTED:
                 raise StateError(
-                    name, "NOT_POSTED", f"is {record.state.value}: what it gives is split once it is posted"
+                    name,
+                    "NOT_POSTED",
+                    "is %(state)s: what it gives is split once it is posted",
+                    state=record.state.value,
                 )
             digest = bytes.fromhex(record.content.statement_sha256)
             lines = parse_statement(lines_of_table(connection, pool, digest, asked.collective).table)
             if not lines:
-                raise StateError(name, "NOT_IN_STATEMENT", f"has no line of {asked.collective}")
+                raise StateError(name, "NOT_IN_STATEMENT", "has no line of %(collective)s", collective=asked.collective)
             if asked.amount_minor != lines[0].amount_minor:
-                detail = f"must be what the round gives, {lines[0].amount_minor}, got {asked.amount_minor}"
+                detail = Sentence(
+                    "must be what the round gives, %(most)s, got %(got)s",
+                    most=lines[0].amount_minor,
+                    got=asked.amount_minor,
+                )
                 raise InvalidInputError.of("amount_minor", detail)
             people, now = begin(connection, pool)
             told = {"round_hash": record.hash.hex(), "salt": secrets.token_hex(SALT_BYTES)}
@@ -221,7 +228,10 @@ class Settlement:
             if (standing := splits.find_split(connection, pool, asked.round, asked.collective)) is not None:
                 if without_salt(standing.content.said()) != without_salt(content.said()):
                     raise StateError(
-                        name, "SPLIT", f"was split by {asked.collective} before, and each amount is split once"
+                        name,
+                        "SPLIT",
+                        "was split by %(collective)s before, and each amount is split once",
+                        collective=asked.collective,
                     )
                 return standing
             return splits.append_split(connection, pool, content, now)
@@ -379,22 +389,24 @@ class Settlement:
 logger: Final = logging.getLogger(__name__)
 
 _NOTHING: Final = {
-    Nothing.NO_MONEY: "has no revenue to distribute; its usage waits for it",
-    Nothing.NO_USAGE: "has no usage that its policy counts; its revenue waits for it",
-    Nothing.NOT_PLACED: "has a pot of which its policy lets nobody take anything; usage and revenue wait",
-    Nothing.PERIOD_RUNS: "has a period that is not over",
-    Nothing.REPORTS_MISSING: "has a period whose reports are missing or not received; a report can be waived",
+    Nothing.NO_MONEY: Sentence("has no revenue to distribute; its usage waits for it"),
+    Nothing.NO_USAGE: Sentence("has no usage that its policy counts; its revenue waits for it"),
+    Nothing.NOT_PLACED: Sentence("has a pot of which its policy lets nobody take anything; usage and revenue wait"),
+    Nothing.PERIOD_RUNS: Sentence("has a period that is not over"),
+    Nothing.REPORTS_MISSING: Sentence("has a period whose reports are missing or not received; a report can be waived"),
 }
 """Why no round is cut, as said of the pool."""
 
 
-def _why(waiting: Waiting) -> str:
+def _why(waiting: Waiting) -> Sentence:
     """Returns why no round is cut, with the period and the platforms."""
-    names = ", ".join(waiting.platforms[:_NAMED_MAX])
-    more = len(waiting.platforms) - _NAMED_MAX
-    details = [waiting.period, f"waits for {names}" + (f" and {more} more" if more > 0 else "") if names else ""]
-    told = ": ".join(detail for detail in details if detail)
-    return _NOTHING[waiting.because] + (f" ({told})" if told else "")
+    why, told = _NOTHING[waiting.because], waiting.period
+    names, more = ", ".join(waiting.platforms[:_NAMED_MAX]), len(waiting.platforms) - _NAMED_MAX
+    if more > 0:
+        told = Sentence("%(period)s: waits for %(names)s and %(more)s more", period=told, names=names, more=more)
+    elif names:
+        told = Sentence("%(period)s: waits for %(names)s", period=told, names=names)
+    return Sentence("%(why)s (%(told)s)", why=why, told=told) if told else why
 
 
 _NAMED_MAX: Final = 20
@@ -448,5 +460,5 @@ def require_round_number(text: str, field: str) -> int:
         InvalidInputError: the text is not a round number.
     """
     if not _ROUND_NUMBER.fullmatch(text):
-        raise InvalidInputError.of(field, f"must end in a round number, got {text[:20]!r}")
+        raise InvalidInputError.of(field, "must end in a round number, got %(got)r", got=text[:20])
     return int(text)

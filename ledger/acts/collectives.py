@@ -40,7 +40,7 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
         InvalidInputError: there can be no such collective, or the body is not one that `render_domains` makes.
     """
     if content.status not in _STATUSES:
-        raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
+        raise InvalidInputError.of("collective.status", "is not a status: %(got)r", got=content.status[:80])
     domains = _domains_of(domains_body) if domains_body else ()
     return Collective(
         content.collective,
@@ -61,5 +61,5 @@ def _domains_of(body: bytes) -> tuple[str, ...]:
         raise InvalidInputError.of("collective.domains", "must be one a line, sorted, none twice")
     for domain in domains:
         if not is_domain(domain):
-            raise InvalidInputError.of("collective.domains", f"has a line that is no domain: {domain[:80]!r}")
+            raise InvalidInputError.of("collective.domains", "has a line that is no domain: %(got)r", got=domain[:80])
     return domains

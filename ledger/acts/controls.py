@@ -75,7 +75,7 @@ class Controls(BaseModel):
         for kind in Kind:
             field = f"controls.{_FIELDS[kind]}"
             if self.needed(kind) not in (ONE, TWO):
-                raise InvalidInputError.of(field, f"must be 1 or 2, got {self.needed(kind)}")
+                raise InvalidInputError.of(field, "must be 1 or 2, got %(got)s", got=self.needed(kind))
             if self.needed(kind) > self.people:
-                raise InvalidInputError.of(field, f"must be at most {self.people}, which is controls.people")
+                raise InvalidInputError.of(field, "must be at most %(most)s, as many as for people", most=self.people)
         return self

@@ -22,7 +22,7 @@ from ledger.acts.entries import (
     RecoveryContent,
     WitnessesContent,
 )
-from ledger.errors import StateError
+from ledger.errors import Fact, Sentence, StateError
 from ledger.log.leaves import Content, Leaf
 
 A = TypeVar("A", bound=ActContent)
@@ -208,15 +208,21 @@ class People:
         elif content.done_by == OPERATORS:
             self._require_operator(content.by)
         elif not content.by.startswith(content.done_by):
-            raise _refused(content.by, "NOT_THEIR_ACT", f"may not do what {content.done_by}... do")
+            raise _refused(
+                content.by, "NOT_THEIR_ACT", "may not do what only %(role)s may", role=content.done_by.rstrip("/")
+            )
         if key is None or key.principal != content.by:
-            raise _refused(content.by, "KEY_OF_ANOTHER", f"has no key {content.by_key}")
+            raise _refused(content.by, "KEY_OF_ANOTHER", "has no key %(key)s", key=content.by_key)
         if key.revoked is not None:
-            raise _refused(content.by, "KEY_REVOKED", f"used key {key.key_id}, which was revoked")
+            raise _refused(content.by, "KEY_REVOKED", "used key %(key)s, which was revoked", key=key.key_id)
         if (key.begins and at < key.begins) or (key.expires and at >= key.expires):
-            raise _refused(content.by, "KEY_NOT_VALID_NOW", f"used key {key.key_id} before or after its validity")
+            raise _refused(
+                content.by, "KEY_NOT_VALID_NOW", "used key %(key)s before or after its validity", key=key.key_id
+            )
         if key.pools and (pool is None or pool not in key.pools):
-            raise _refused(content.by, "KEY_OF_OTHER_POOLS", f"used key {key.key_id}, which has no access to this log")
+            raise _refused(
+                content.by, "KEY_OF_OTHER_POOLS", "used key %(key)s, which has no access to this log", key=key.key_id
+            )
 
     def _require_operator(self, name: str) -> None:
         person = self.persons.get(name)
@@ -242,7 +248,10 @@ class People:
         if person.alone or key.alone:
             raise _refused(second.by, "REGISTERED_ALONE", "was registered, or given this key, by one person alone")
         if self._was_alone(first):
-            detail = f"cannot decide what {first.by} made, which was registered, or given its key, by one person alone"
+            detail = Sentence(
+                "cannot decide what %(first)s made, which was registered, or given its key, by one person alone",
+                first=first.by,
+            )
             raise _refused(second.by, "MADE_ALONE", detail)
         if key.recovered and key.since >= first.registry_size:
             raise _refused(second.by, "RECOVERED_LATER", "recovered this key after what it decides was made")
@@ -282,5 +291,5 @@ class People:
             raise _refused(content.by, "TOO_FEW_OPERATORS", detail)
 
 
-def _refused(who: str, reason: str, detail: str) -> StateError:
-    return StateError(who or "nobody", reason, detail)
+def _refused(who: str, reason: str, detail: str, /, **facts: Fact) -> StateError:
+    return StateError(who or "nobody", reason, detail, **facts)

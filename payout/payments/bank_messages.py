@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as Defused
 
-from ledger.errors import InvalidInputError
+from ledger.errors import Fact, InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR, minor_unit_exponent
 from payout.payments.reasons import in_words
 
@@ -149,10 +149,10 @@ def read_message(content: bytes) -> BankMessage:
             something that cannot be, such as bookings that do not sum to the difference of the balances.
     """
     if len(content) > MAX_BYTES:
-        raise _refused(f"must have at most {MAX_BYTES:,} bytes, got {len(content):,}")
+        raise _refused("must have at most %(most)s bytes, got %(got)s", most=MAX_BYTES, got=len(content))
     marks = content.count(b"<") + content.count(b"=")
     if marks > MAX_MARKS:
-        raise _refused(f"must have at most {MAX_MARKS:,} tags and attributes, got {marks:,}")
+        raise _refused("must have at most %(most)s tags and attributes, got %(got)s", most=MAX_MARKS, got=marks)
     kind, root = _parsed(content)
     return _READERS[kind](root)
 
@@ -167,8 +167,8 @@ def _parsed(content: bytes) -> tuple[Message, Element]:
         raise _refused("is not XML") from None
     found = _NAMESPACE.fullmatch(root.tag)
     if not found or found[1] not in set(Message):
-        known = ", ".join(Message)
-        raise _refused(f"is none of {known}, but {(found[1] if found else root.tag)[:60]!r}")
+        got = (found[1] if found else root.tag)[:60]
+        raise _refused("is none of %(known)s, but %(got)r", known=", ".join(Message), got=got)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return Message(found[1]), root
@@ -179,7 +179,7 @@ def _require_shallow(content: bytes) -> None:
     for event, element in Defused.iterparse(io.BytesIO(content), events=("start", "end"), forbid_dtd=True):
         depth += 1 if event == "start" else -1
         if depth > MAX_DEPTH:
-            raise _refused(f"is nested more than {MAX_DEPTH} levels deep")
+            raise _refused("is nested more than %(most)s levels deep", most=MAX_DEPTH)
         if event == "end":
             element.clear()
 
@@ -214,8 +214,14 @@ def _read_statement(root: Element) -> Statement:
     lines = tuple(_lines([statement], currency))
     moved = sum(line.amount_minor for line in lines)
     if opening[0] + moved != closing[0]:
-        detail = f"opens at {opening[0]:,}, books {moved:,} and closes at {closing[0]:,} minor units"
-        raise _refused(f"{detail}: the bookings do not sum to the difference")
+        raise _refused(
+            "opens at %(opening_minor)s, books %(moved_minor)s and closes at %(closing_minor)s: the bookings do not "
+            "sum to the difference",
+            opening_minor=opening[0],
+            moved_minor=moved,
+            closing_minor=closing[0],
+            currency=currency,
+        )
     identity = _required(_one(message, "GrpHdr"), "MsgId")
     return Statement(identity, account, currency, opening[0], closing[0], opening[2], closing[2], lines)
 
@@ -225,7 +231,7 @@ def _read_notification(root: Element) -> Notification:
     header, parts = _one(message, "GrpHdr"), message.findall("Ntfctn")
     accounts = {_account_of(part) for part in parts}
     if len(accounts) != 1:
-        raise _refused(f"must be of one account, got {len(accounts)}")
+        raise _refused("must be of one account, got %(got)s", got=len(accounts))
     ((account, currency),) = accounts
     lines = tuple(_lines(parts, currency))
     return Notification(_required(header, "MsgId"), account, currency, _day(header, "CreDtTm"), lines)
@@ -260,13 +266,13 @@ def _balance(statement: Element, *codes: str) -> tuple[int, str, date]:
                 amount = _one(balance, "Amt")
                 day = _day(balance, "Dt/Dt") if balance.find("Dt/Dt") is not None else _day(balance, "Dt/DtTm")
                 return _signed(balance, amount, amount.get("Ccy", "")), amount.get("Ccy", ""), day
-    raise _refused(f"has no {' or '.join(codes)} balance")
+    raise _refused("has no %(codes)s balance", codes="/".join(codes))
 
 
 def _lines(parts: Sequence[Element], currency: str) -> Iterator[Line]:
     entries = [entry for part in parts for entry in part.findall("Ntry")]
     if len(entries) > MAX_LINES:
-        raise _refused(f"must have at most {MAX_LINES:,} entries, got {len(entries):,}")
+        raise _refused("must have at most %(most)s entries, got %(got)s", most=MAX_LINES, got=len(entries))
     seen: set[str] = set()
     for entry in entries:
         if (_text(entry, "Sts/Cd") or _text(entry, "Sts")) == "BOOK":
@@ -281,7 +287,7 @@ def _require_once(entry: Element, seen: set[str]) -> None:
         if _text(entry, path).upper() in _NO_REFERENCE:
             continue
         if reference in seen:
-            raise _refused(f"has two entries with the {reference[:60]!r}")
+            raise _refused("has two entries with the %(got)r", got=reference[:60])
         seen.add(reference)
 
 
@@ -382,30 +388,32 @@ def _signed(parent: Element, amount: Element, currency: str) -> int:
     found = _AMOUNT.fullmatch((amount.text or "").strip())
     fraction = (found[2] or "").rstrip("0") if found else ""
     if not found or len(fraction) > exponent:
-        raise _refused(f"has an amount that {currency} cannot have: {(amount.text or '')[:30]!r}")
+        raise _refused(
+            "has an amount that %(currency)s cannot have: %(got)r", currency=currency, got=(amount.text or "")[:30]
+        )
     minor = int(found[1] + fraction.ljust(exponent, "0"))
     if minor > MAX_AMOUNT_MINOR:
-        raise _refused(f"has an amount above {MAX_AMOUNT_MINOR:,} minor units")
+        raise _refused("has an amount above %(most_minor)s", most_minor=MAX_AMOUNT_MINOR, currency=currency)
     match _text(parent, "CdtDbtInd"):
         case "CRDT":
             return minor
         case "DBIT":
             return -minor
         case other:
-            raise _refused(f"has an amount that is neither a credit nor a debit: {other[:20]!r}")
+            raise _refused("has an amount that is neither a credit nor a debit: %(got)r", got=other[:20])
 
 
 def _day(parent: Element, path: str) -> date:
     try:
         return date.fromisoformat(_required(parent, path)[:10])
     except ValueError:
-        raise _refused(f"has no date in {path}") from None
+        raise _refused("has no date in %(path)s", path=path) from None
 
 
 def _one(parent: Element, tag: str) -> Element:
     found = parent.findall(tag)
     if len(found) != 1:
-        raise _refused(f"must have one {tag}, got {len(found)}")
+        raise _refused("must have one %(tag)s, got %(got)s", tag=tag, got=len(found))
     return found[0]
 
 
@@ -416,9 +424,9 @@ def _text(parent: Element, path: str) -> str:
 def _required(parent: Element, path: str) -> str:
     found = _text(parent, path)
     if not found or len(found) > MAX_TEXT or not found.isprintable():
-        raise _refused(f"has no {path}")
+        raise _refused("has no %(path)s", path=path)
     return found
 
 
-def _refused(reason: str) -> InvalidInputError:
-    return InvalidInputError.of(FIELD, reason)
+def _refused(reason: str, /, **facts: Fact) -> InvalidInputError:
+    return InvalidInputError.of(FIELD, reason, **facts)

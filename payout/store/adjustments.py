@@ -13,7 +13,13 @@ import sqlalchemy as sa
 
 from ledger.acts.act import ActContent
 from ledger.acts.entries import CollectiveContent
-from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
+from ledger.errors import (
+    IdentityReusedError,
+    InvalidInputError,
+    LedgerCorruptError,
+    LostRaceError,
+    StateError,
+)
 from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
 from ledger.log.leaves import Leaf, decode
 from ledger.money import require_sum
@@ -75,7 +81,8 @@ def preview_adjustment(connection: sa.Connection, pool: PoolRef, asked: Adjustme
         raise StateError(
             f"pools/{pool.name}/rounds/{asked.round}",
             "NOT_POSTED",
-            f"is {record.state.value}: one that is not posted is rejected, and calculated again",
+            "is %(state)s: one that is not posted is rejected, and calculated again",
+            state=record.state.value,
         )
     if open_round := rounds.open_round(connection, pool):
         name = f"pools/{pool.name}/rounds/{open_round.content.number}"
@@ -127,13 +134,15 @@ def _named(
     try:
         content: ActContent = decode(bytes(entry or b""), kinds).content
     except LedgerCorruptError:
-        raise InvalidInputError.of(field, f"must be leaves that log {what}, got {index}") from None
+        raise InvalidInputError.of(
+            field, "must be leaves that log %(what)s, got %(got)s", what=what, got=index
+        ) from None
     return content
 
 
 def _require_source(source: str) -> None:
     if source not in SOURCES:
-        raise InvalidInputError.of("source", f"must be fees, commons or empty, got {source[:20]!r}")
+        raise InvalidInputError.of("source", "must be fees, commons or empty, got %(got)r", got=source[:20])
 
 
 def list_adjustments(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from ledger.acts.entries import BankAccountContent
-from ledger.errors import InvalidInputError, NotFoundError, StateError
+from ledger.errors import InvalidInputError, NotFoundError, Sentence, StateError
 from ledger.log.leaves import Leaf, decode
 from ledger.registry import MAX_NAMED
 from ledger.store import tables as lt
@@ -48,13 +48,19 @@ def _put(connection: sa.Connection, pool: PoolRef, content: BankAccountContent, 
         found = pool_ref(connection, name)
         income.require_received(found)
         if found.currency != content.currency:
-            detail = f"is in {found.currency}, and the account is in {content.currency}"
+            detail = Sentence(
+                "is in %(pool_currency)s, and the account is in %(account_currency)s",
+                pool_currency=found.currency,
+                account_currency=content.currency,
+            )
             raise StateError(f"pools/{name}", "OTHER_CURRENCY", detail)
     for other in list_bank_accounts(connection):
         if other.name == content.bank_account:
             _require_changeable(other.content, content)
         elif shared := sorted({*other.content.pools} & {*content.pools}):
-            raise StateError(f"pools/{shared[0]}", "HAS_ACCOUNT", f"has the bank account {other.name} already")
+            raise StateError(
+                f"pools/{shared[0]}", "HAS_ACCOUNT", "has the bank account %(account)s already", account=other.name
+            )
     leaf_index = append_act(connection, pool, content, now)
     row = {"name": content.bank_account, "details_hash": bytes.fromhex(content.details_hash), "created_at": now}
     connection.execute(sa.insert(t.bank_account).values(leaf_index=leaf_index, **row))
@@ -155,5 +161,7 @@ def require_pools(content: BankAccountContent) -> BankAccountContent:
     if not content.pools or content.pools != sorted(set(content.pools)):
         raise InvalidInputError.of("bank_account.pools", "must name at least one pool, and each once")
     if len(content.pools) > MAX_NAMED:
-        raise InvalidInputError.of("bank_account.pools", f"must be at most {MAX_NAMED}, got {len(content.pools):,}")
+        raise InvalidInputError.of(
+            "bank_account.pools", "must be at most %(most)s, got %(got)s", most=MAX_NAMED, got=len(content.pools)
+        )
     return content

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import BankFileContent
 from ledger.entries import BookingContent
-from ledger.errors import IdentityReusedError, LostRaceError, StateError
+from ledger.errors import IdentityReusedError, LostRaceError, Sentence, StateError
 from ledger.journal import is_at_the_bank
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import Bookings, pool_bookings, render
@@ -75,13 +75,19 @@ def require_following(connection: sa.Connection, content: BankFileContent) -> No
         return
     last = last_of(connection, content.bank_account)
     if content.opening_minor != last.closing_minor:
-        detail = (
-            f"opens with {content.opening_minor:,} minor units, and the last one closed with {last.closing_minor:,}; "
-            "import the statements in between first"
+        detail = Sentence(
+            "opens with %(opening_minor)s, and the last one closed with %(closing_minor)s; import the statements in "
+            "between first",
+            opening_minor=content.opening_minor,
+            closing_minor=last.closing_minor,
         )
         raise StateError(f"statement {content.message_id}", "DOES_NOT_FOLLOW", detail)
     if last.day is not None and date.fromisoformat(content.day) < last.day:
-        detail = f"ends on {content.day}, before {last.day}, on which the last one ended"
+        detail = Sentence(
+            "ends on %(day)s, before %(last_day)s, on which the last one ended",
+            day=date.fromisoformat(content.day),
+            last_day=last.day,
+        )
         raise StateError(f"statement {content.message_id}", "DOES_NOT_FOLLOW", detail)
 
 
@@ -93,7 +99,9 @@ def _standing(connection: sa.Connection, _: PoolRef, content: BankFileContent) -
     """
     found = find_message(connection, content.bank_account, content.message, content.message_id)
     if found is not None and found.content.file_hash != content.file_hash:
-        raise IdentityReusedError.of("content", f"has the id of another message: {content.message_id}")
+        raise IdentityReusedError.of(
+            "content", "has the id of another message: %(message)s", message=content.message_id
+        )
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.errors import StateError
+from ledger.errors import Sentence, StateError
 from ledger.income import ReportContent, WaiverContent
 from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import decode
@@ -80,8 +80,10 @@ def _waive(connection: sa.Connection, pool: PoolRef, content: WaiverContent, now
         t.waiver.c.pool_id == pool.pool_id, t.waiver.c.period == content.period
     )
     if connection.execute(same_period).scalar_one() >= MAX_NAMED:
-        detail = (
-            f"has {MAX_NAMED} waivers for {content.period}, and may have no more; expel platforms that do not report"
+        detail = Sentence(
+            "has %(most)s waivers for %(period)s, and may have no more; expel platforms that do not report",
+            most=MAX_NAMED,
+            period=content.period,
         )
         raise StateError(f"pools/{pool.name}", "TOO_MANY_WAIVERS", detail)
     leaf_index = append_act(connection, pool, content, now)

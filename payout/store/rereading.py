@@ -13,7 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.acts.act import ActContent
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import InvalidInputError, Sentence, StateError
 from ledger.log.leaves import decode
 from ledger.store import tables as t
 from ledger.store.logs import log
@@ -105,7 +105,11 @@ class Rereading:
                 continue
             size += part.batch.body_bytes
             if size > MAX_BYTES or count > MAX_BATCHES:
-                detail = f"has more usage to read again than {MAX_BATCHES:,} batches or {MAX_BYTES:,} bytes"
+                detail = Sentence(
+                    "has more usage to read again than %(batches)s batches or %(bytes)s bytes",
+                    batches=MAX_BATCHES,
+                    bytes=MAX_BYTES,
+                )
                 raise StateError(f"pools/{self._pool.name}", "TOO_MUCH_TO_READ_AGAIN", detail)
             body = self._bodies.checked(self._connection, self._pool, bytes.fromhex(part.batch.body_sha256))
             for reading, sign in ((then, -part.sign), (other, part.sign)):
@@ -143,7 +147,12 @@ class Rereading:
         try:
             return reading.usage(body)
         except InvalidInputError as error:
-            detail = f"has batch {batch.batch_id} of {batch.platform}, which cannot be read so: {error}"
+            detail = Sentence(
+                "has batch %(batch)s of %(platform)s, which cannot be read so: %(why)s",
+                batch=batch.batch_id,
+                platform=batch.platform,
+                why=str(error),
+            )
             raise StateError(f"pools/{self._pool.name}", "NOT_READABLE_SO", detail) from None
 
     def _add(self, running: WeightSum, part: _Part, batch: Batch, counted: BoolArray, sign: int) -> None:

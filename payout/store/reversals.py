@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ledger.acts.act import LEDGER
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.acts.people import People
-from ledger.errors import InvalidInputError, LostRaceError, StateError
+from ledger.errors import InvalidInputError, LostRaceError, Sentence, StateError
 from ledger.income import ReceiptContent, ReversalContent
 from ledger.journal import REVENUE
 from ledger.store import tables as t
@@ -38,7 +38,11 @@ def _reverse(connection: sa.Connection, pool: PoolRef, content: ReversalContent,
     if (content.of, content.platform) != (found.content.type, found.platform):
         raise LostRaceError(f"whose leaf {content.reverses} is")
     if content.amount_minor > found.left_minor:
-        reason = f"must be at most {found.left_minor:,}, what is left of it, got {content.amount_minor:,}"
+        reason = Sentence(
+            "must be at most %(left)s, what is left of it, got %(got)s",
+            left=found.left_minor,
+            got=content.amount_minor,
+        )
         raise InvalidInputError.of("reversal.amount_minor", reason)
     if content.chargeback and content.of != ReceiptContent.type:
         raise InvalidInputError.of("reversal.chargeback", "is of a receipt, not of a report")
@@ -64,7 +68,10 @@ def _free_or_refuse(connection: sa.Connection, pool: PoolRef, moved: RecordedLea
         return
     number = open_round.content.number
     if not content.chargeback:
-        detail = f"round {number} has reserved this money; reverse it once the round is posted or rejected"
+        detail = Sentence(
+            "round %(round)s has reserved this money; reverse it once the round is posted or rejected",
+            round=str(number),
+        )
         raise StateError(f"pools/{pool.name}", "MONEY_RESERVED", detail)
     _reject(connection, pool, open_round, moved.leaf.index, content.registry_size, content.people_leaf, now)
 

@@ -20,7 +20,15 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import KeyContent, KeyKind, KeyRevocationContent
 from ledger.acts.people import Actor
-from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError, stored
+from ledger.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    LedgerError,
+    NotFoundError,
+    Sentence,
+    StateError,
+    stored,
+)
 from ledger.registry import require_resource_id
 from ledger.store.logs.log import PoolRef
 from ledger.store.pools.pools import get_pool
@@ -70,7 +78,7 @@ class Principal:
         collection, slash, identity = name.partition("/")
         if not slash or collection not in tuple(Role):
             known = ", ".join(f"{role.value}/..." for role in Role)
-            raise InvalidInputError.of("principal", f"must be one of {known}, got {name[:80]!r}")
+            raise InvalidInputError.of("principal", "must be one of %(known)s, got %(got)r", known=known, got=name[:80])
         return cls(Role(collection), require_resource_id(identity, "principal"))
 
 
@@ -166,7 +174,7 @@ def _require_free(connection: sa.Connection, content: KeyContent) -> None:
         return
     row = _bound(connection, KeyKind(content.key_kind), content.secret_hash)
     if row is not None:
-        reason = f"is that of {row.principal} already; revoke key {row.key_id} first"
+        reason = Sentence("is that of %(owner)s already; revoke key %(key)s first", owner=row.principal, key=row.key_id)
         raise StateError("the account or certificate", "ALREADY_BOUND", reason)
 
 

@@ -85,7 +85,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         limit, after = page_limit(request.page_size), place_in(request.page_token, *end)
         own = _own_accounts()
         if own is not None and not request.account:
-            raise InvalidInputError.of("account", f"is required; yours are {', '.join(own)}")
+            raise InvalidInputError.of("account", "is required; yours are %(own)s", own=", ".join(own))
         if request.account:
             _require_own_account(request.account, "account")
         with self._readers.database_for(request.parent).transaction() as connection:
@@ -240,11 +240,13 @@ def _own_accounts() -> list[str] | None:
 def _asked(pool: PoolRef, message: pb.Adjustment, request_id: str, reason: str) -> AdjustmentContent:
     pool_id, number = ids_in(message.round, "pools/*/rounds/*", "adjustment.round")
     if pool_id != pool.name:
-        raise InvalidInputError.of("adjustment.round", f"must be of pools/{pool.name}")
+        raise InvalidInputError.of("adjustment.round", "must be of %(pool)s", pool=f"pools/{pool.name}")
     leaves = {"pool_leaves": list(message.pool_leaves), "registry_leaves": list(message.registry_leaves)}
     for name, named in leaves.items():
         if len(named) > MAX_CORRECTIONS or len(set(named)) < len(named):
-            raise InvalidInputError.of(f"adjustment.{name}", f"must be at most {MAX_CORRECTIONS:,} leaves, each once")
+            raise InvalidInputError.of(
+                f"adjustment.{name}", "must be at most %(most)s leaves, each once", most=MAX_CORRECTIONS
+            )
         for leaf in named:
             require_range(leaf, f"adjustment.{name}", 0, MAX_LEAF)
     return AdjustmentContent(
@@ -275,7 +277,7 @@ def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> in
     if asked is None:
         return size
     if asked > size:
-        raise InvalidInputError.of("log_size", f"must be at most {size}, the log's, got {asked}")
+        raise InvalidInputError.of("log_size", "must be at most %(size)s, the log's, got %(got)s", size=size, got=asked)
     return require_range(asked, "log_size", 0, size)
 
 

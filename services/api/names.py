@@ -23,7 +23,9 @@ def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
     parts, wanted = name.split("/"), pattern.split("/")
     fits = len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=False))
     if not fits:
-        raise InvalidInputError.of(field, f"must have the form {pattern}, got {name[:200]!r}")
+        raise InvalidInputError.of(
+            field, "must have the form %(pattern)s, got %(got)r", pattern=pattern, got=name[:200]
+        )
     return tuple(part for part, want in zip(parts, wanted, strict=True) if want == "*")
 
 
@@ -49,7 +51,7 @@ def parse_account_name(name: str, field: str) -> tuple[str, str]:
     """Returns pool and account of an account's name; an account's name may contain a slash."""
     head, marker, account = name.partition("/accounts/")
     if not marker or not account:
-        raise InvalidInputError.of(field, f"must have the form pools/*/accounts/**, got {name[:200]!r}")
+        raise InvalidInputError.of(field, "must have the form pools/*/accounts/**, got %(got)r", got=name[:200])
     return only_id(head, "pools", field), account
 
 

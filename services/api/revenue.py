@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 from ledger.income import (
     MatchContent,
     Period,
@@ -53,7 +53,9 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             if asked.currency != pool.currency:
-                reason = f"must be {pool.currency}, the pool's, got {asked.currency[:20]!r}"
+                reason = Sentence(
+                    "must be %(currency)s, the pool's, got %(got)r", currency=pool.currency, got=asked.currency[:20]
+                )
                 raise InvalidInputError.of("report.currency", reason)
             if not asked.period and latest_policy(connection, pool).policy.period.months:
                 raise InvalidInputError.of("report.period", "is required in a pool with periods, like 2026-03")

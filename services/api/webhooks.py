@@ -228,7 +228,10 @@ def _types(asked: pb.Webhook, pool: PoolRef) -> list[str]:
     if unknown is not None:
         kinds = ", ".join(sorted(known))
         raise InvalidInputError.of(
-            "webhook.types", f"must be types of the log's entries ({kinds}), got {unknown[:60]!r}"
+            "webhook.types",
+            "must be types of the log's entries (%(kinds)s), got %(got)r",
+            kinds=kinds,
+            got=unknown[:60],
         )
     return sorted(set(asked.types))
 

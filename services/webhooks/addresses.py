@@ -65,7 +65,9 @@ class Reach:
             InvalidInputError: it is not an http or https URL, is not allowed, or has parts that it must not have.
         """
         if not url.isascii() or not url.isprintable() or " " in url or len(url) > MAX_URL:
-            raise InvalidInputError.of(field, f"must have at most {MAX_URL:,} characters, all of them printable ASCII")
+            raise InvalidInputError.of(
+                field, "must have at most %(most)s characters, all of them printable ASCII", most=MAX_URL
+            )
         try:
             parts = urlsplit(url)
             port = parts.port

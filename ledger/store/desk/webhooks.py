@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from ledger.acts.act import COLLECTIVES, OPERATORS, PLATFORMS
 from ledger.acts.entries import WebhookContent, WebhookState
 from ledger.acts.webhooks import WebhookDetails
-from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, StateError
+from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerCorruptError, NotFoundError, Sentence, StateError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as t
 from ledger.store.desk.deliveries import follow
@@ -141,12 +141,19 @@ def _require_room(connection: sa.Connection, content: WebhookContent) -> None:
     query = sa.select(used.owner).where(used.state != WebhookState.REMOVED)
     owners = list(connection.execute(query).scalars())
     if owner.startswith((COLLECTIVES, PLATFORMS)) and owners.count(owner) >= MAX_OF_OWNER:
-        raise StateError(owner, "TOO_MANY_WEBHOOKS", f"has {MAX_OF_OWNER} webhooks, and may have no more; remove one")
+        raise StateError(
+            owner, "TOO_MANY_WEBHOOKS", "has %(most)s webhooks, and may have no more; remove one", most=MAX_OF_OWNER
+        )
     if by.startswith(OPERATORS) and len(owners) >= MAX_BY_OPERATOR and _registered(connection, by) >= MAX_BY_OPERATOR:
-        detail = f"registered {MAX_BY_OPERATOR} webhooks, and may register no more; have one removed"
+        detail = Sentence(
+            "registered %(most)s webhooks, and may register no more; have one removed", most=MAX_BY_OPERATOR
+        )
         raise StateError(by, "TOO_MANY_WEBHOOKS", detail)
     if len(owners) >= MAX_WEBHOOKS:
-        detail = f"may have no webhook more: all owners together have {MAX_WEBHOOKS:,}, which is the most there may be"
+        detail = Sentence(
+            "may have no webhook more: all owners together have %(most)s, which is the most there may be",
+            most=MAX_WEBHOOKS,
+        )
         raise StateError(owner, "TOO_MANY_WEBHOOKS", detail)
 
 

@@ -11,8 +11,9 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
-from ledger.errors import LedgerCorruptError, NotFoundError, StateError
+from ledger.errors import LedgerCorruptError, NotFoundError, Sentence, StateError
 from ledger.log.leaves import (
+    MAX_ENTRY_BYTES,
     Content,
     EncodedLeaf,
     EntryTooLargeError,
@@ -117,8 +118,13 @@ def _append(
     for content in contents:
         try:
             leaf = encode(Leaf(pool.name, frontier.size, time, content))
-        except EntryTooLargeError as error:
-            raise StateError(log_name(pool), "ENTRY_TOO_LARGE", f"{error}; name fewer at once") from None
+        except EntryTooLargeError:
+            raise StateError(
+                log_name(pool),
+                "ENTRY_TOO_LARGE",
+                "is to have an entry of more than %(most)s bytes; name fewer at once",
+                most=MAX_ENTRY_BYTES,
+            ) from None
         nodes |= frontier.append(leaf.hash)
         leaves.append(leaf)
     put_rows(
@@ -196,9 +202,11 @@ def clock_ahead(connection: sa.Connection) -> timedelta:
 def _require_not_ahead(ahead: timedelta) -> None:
     if ahead > CLOCK_AHEAD_MAX:
         here = datetime.now(UTC)
-        detail = (
-            f"has a clock that says {here + ahead:%Y-%m-%d %H:%M} UTC, where this machine's says "
-            f"{here:%Y-%m-%d %H:%M}; nothing is logged until the wrong one is set right"
+        detail = Sentence(
+            "has a clock that says %(there)s, where this machine's says %(here)s; nothing is logged until the wrong "
+            "one is set right",
+            there=here + ahead,
+            here=here,
         )
         raise StateError("the database", "CLOCK_AHEAD", detail)
 

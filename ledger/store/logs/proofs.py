@@ -38,7 +38,9 @@ def inclusion_proof(connection: sa.Connection, pool: PoolRef, index: int, size: 
         InvalidInputError: the index is not below the size.
     """
     if not 0 <= index < size:
-        raise InvalidInputError.of("leaf_index", f"must be below the log's size of {size:,}, got {index:,}")
+        raise InvalidInputError.of(
+            "leaf_index", "must be below the log's size of %(size)s, got %(got)s", size=size, got=index
+        )
     (path,) = inclusion_proofs(connection, pool, [index], size)
     return path
 
@@ -66,7 +68,7 @@ def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, s
         InvalidInputError: the old size is above the size.
     """
     if not 0 <= old_size <= size:
-        raise InvalidInputError.of("old_size", f"must be at most {size:,}, got {old_size:,}")
+        raise InvalidInputError.of("old_size", "must be at most %(size)s, got %(got)s", size=size, got=old_size)
     path = consistency_coordinates(old_size, size)
     frontiers = [perfect_subtrees(old_size), perfect_subtrees(size)]
     hashes = read_hashes(connection, pool, [place for places in [*path, *frontiers] for place in places])

@@ -91,7 +91,9 @@ def require_sound(connection: sa.Connection, *pools: PoolRef) -> None:
         database, refusal = found[pool_id]
         name = f"{log_name(pool)}/checkpoints"
         if refusal:
-            raise StateError(name, "SIGNING_REFUSED", f"no round is cut or posted, and nobody is paid: {refusal}")
+            raise StateError(
+                name, "SIGNING_REFUSED", "no round is cut or posted, and nobody is paid: %(why)s", why=str(refusal)
+            )
         if database != here:
             detail = (
                 "no round is cut or posted, and nobody is paid, until the signer has compared this log with its last "

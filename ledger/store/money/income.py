@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError, NotFoundError, StateError
+from ledger.errors import InvalidInputError, NotFoundError, Sentence, StateError
 from ledger.income import Distribute, MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.journal import credit_account, due_account, platform_account
 from ledger.log.leaves import Content, Leaf, decode
@@ -101,11 +101,17 @@ def _require_room(connection: sa.Connection, pool: PoolRef, content: ReportConte
     open_minor = _open_minor(connection, pool, content.platform, distributed_size)
     most = max(0, MAX_OPEN_MINOR - open_minor)
     if content.amount_minor > most:
-        is_not = "paid" if pool.distribute == Distribute.RECEIVED else "distributed"
-        told = f"{open_minor:,} was reported before and is not {is_not}, and {MAX_OPEN_MINOR:,} is the most in total"
-        raise InvalidInputError.of(
-            "report.amount_minor", f"must be at most {most:,}, got {content.amount_minor:,}: {told}"
+        reason = (
+            "must be at most %(most)s, got %(got)s: %(open)s was reported before and is not paid, and %(total)s is the "
+            "most in total"
         )
+        if pool.distribute != Distribute.RECEIVED:
+            reason = (
+                "must be at most %(most)s, got %(got)s: %(open)s was reported before and is not distributed, and "
+                "%(total)s is the most in total"
+            )
+        told = Sentence(reason, most=most, got=content.amount_minor, open=open_minor, total=MAX_OPEN_MINOR)
+        raise InvalidInputError.of("report.amount_minor", told)
 
 
 def _open_minor(connection: sa.Connection, pool: PoolRef, platform: str, distributed_size: int) -> int:
@@ -240,7 +246,7 @@ def _record_match(connection: sa.Connection, pool: PoolRef, content: MatchConten
         raise StateError(name, "NOT_UNMATCHED", "is not a receipt of an unknown payer")
     if content.amount_minor != found.left_minor or not found.left_minor:
         name = f"pools/{pool.name}/receipts/{found.content.request_id}"
-        raise StateError(name, "AMOUNT_CHANGED", f"has {found.left_minor:,} minor units left")
+        raise StateError(name, "AMOUNT_CHANGED", "has %(left_minor)s left", left_minor=found.left_minor)
     number = platform_number(connection, content.platform)
     moved = movements.append_movement(connection, pool, content, now)
     row = {

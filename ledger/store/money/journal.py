@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.errors import LedgerCorruptError, StateError
+from ledger.errors import LedgerCorruptError, Sentence, StateError
 from ledger.journal import COLLECTIVE_KINDS, Purpose, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, T
 from ledger.money import MAX_BALANCE_MINOR
@@ -41,11 +41,15 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
     after = fold(before, transfers)
     for account, amount in after.items():
         if abs(amount) > MAX_BALANCE_MINOR:
-            detail = f"would have or lack more than {MAX_BALANCE_MINOR:,} minor units"
+            detail = Sentence("would have or lack more than %(most_minor)s", most_minor=MAX_BALANCE_MINOR)
             raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LARGE", detail)
         if amount < 0 and not may_be_below_zero(account):
             there = before.get(account, 0)
-            detail = f"has {there:,} minor units, fewer than the {there - amount:,} needed"
+            detail = Sentence(
+                "has %(there_minor)s, fewer than the %(needed_minor)s needed",
+                there_minor=there,
+                needed_minor=there - amount,
+            )
             raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
     at = [leaf_index]
     moved = {

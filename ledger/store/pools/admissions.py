@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.errors import StateError
+from ledger.errors import Sentence, StateError
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.transactions import driver_connection
@@ -60,7 +60,9 @@ def require_admission(pool: PoolRef, platform: str, *, admitted: bool) -> None:
         StateError: it is not.
     """
     if not admitted:
-        detail = f"is not admitted to pools/{pool.name}; an operator can admit it: moiety pool admit"
+        detail = Sentence(
+            "is not admitted to %(pool)s; an operator can admit it: moiety pool admit", pool=f"pools/{pool.name}"
+        )
         raise StateError(f"platforms/{platform}", "NOT_ADMITTED", detail)
 
 

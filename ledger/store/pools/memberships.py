@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, Violation
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, Sentence, Violation
 from ledger.log.leaves import decode
 from ledger.registry import require_resource_id
 from ledger.store import tables as t
@@ -60,7 +60,9 @@ def new_membership(name: str, body: bytes) -> NewMembership:
     """
     require_resource_id(name, "membership_id")
     if len(body) > MAX_MEMBERSHIP_BYTES:
-        raise InvalidInputError.of("body", f"must be at most {MAX_MEMBERSHIP_BYTES:,} bytes, got {len(body):,}")
+        raise InvalidInputError.of(
+            "body", "must be at most %(most)s bytes, got %(got)s", most=MAX_MEMBERSHIP_BYTES, got=len(body)
+        )
     try:
         parsed = parse_membership(body)
     except LedgerCorruptError as error:
@@ -77,7 +79,10 @@ def require_registered(connection: sa.Connection, new: NewMembership) -> None:
     known = collective_numbers(connection, new.collectives) > 0
     unknown = [name for name, is_known in zip(new.collectives, known.tolist(), strict=True) if not is_known]
     if unknown:
-        listed = [Violation("body", f"the collective {name!r} is not registered") for name in unknown[:MAX_VIOLATIONS]]
+        listed = [
+            Violation("body", Sentence("the collective %(got)r is not registered", got=name))
+            for name in unknown[:MAX_VIOLATIONS]
+        ]
         raise InvalidInputError(listed, total=len(unknown))
 
 

@@ -30,7 +30,9 @@ def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method)
     """
     here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
     if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
-        raise InvalidInputError.of("method.membership", f"is not one of pools/{pool.name}: {method.membership!r}")
+        raise InvalidInputError.of(
+            "method.membership", "is not one of %(pool)s: %(got)r", pool=f"pools/{pool.name}", got=method.membership
+        )
 
 
 _METHODS: Final = sa.select(t.leaf.c.entry).join_from(

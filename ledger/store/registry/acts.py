@@ -19,7 +19,7 @@ from ledger.acts.act import OPERATORS, ActContent, SaltedContent, without_salt
 from ledger.acts.controls import ONE, Kind
 from ledger.acts.entries import Decision, DecisionContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS, Actor, People
-from ledger.errors import LostRaceError, StateError
+from ledger.errors import LostRaceError, Sentence, StateError
 from ledger.log.leaves import Content
 from ledger.registry import require_text
 from ledger.store import tables as t
@@ -187,7 +187,7 @@ class Acts:
             return Outcome(proposal=proposal)
         if proposal.state is not ProposalState.OPEN:
             name = proposal_name(pool, leaf_index)
-            raise StateError(name, "PROPOSAL_CLOSED", f"was already decided: {proposal.state.value}")
+            raise StateError(name, "PROPOSAL_CLOSED", "was already decided: %(state)s", state=proposal.state.value)
         if ruling.decision is Decision.REJECTED and proposal.content.by == ruling.actor.name:
             raise StateError(ruling.actor.name, "PROPOSED_IT", "proposed it: withdraw it instead of rejecting it")
         act = self._act(proposal, people)
@@ -294,7 +294,11 @@ def _pool_name(pool: PoolRef) -> str | None:
 def _require_room(actor: Actor, open_proposals: int) -> None:
     most = MAX_OPEN_PROPOSALS if actor.name.startswith(OPERATORS) else MAX_OPEN_OF_OWNER
     if open_proposals >= most:
-        detail = f"has {open_proposals:,} open proposals in this log, and may have {most:,}; have some decided first"
+        detail = Sentence(
+            "has %(open)s open proposals in this log, and may have %(most)s; have some decided first",
+            open=open_proposals,
+            most=most,
+        )
         raise StateError(actor.name, "TOO_MANY_PROPOSALS", detail)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ledger.errors import StateError
+from ledger.errors import Sentence, StateError
 from ledger.registry import Collective
 from ledger.store import tables as t
 
@@ -35,7 +35,9 @@ def require_free(connection: sa.Connection, collective: Collective) -> None:
         _is_among(collective.domains),
     )
     for row in connection.execute(query.order_by(_MAPPED.domain.collate("C")).limit(1)):
-        detail = f"the domain {row.domain} belongs to collectives/{row.name}"
+        detail = Sentence(
+            "the domain %(domain)s belongs to %(owner)s", domain=row.domain, owner=f"collectives/{row.name}"
+        )
         raise StateError(f"collectives/{collective.name}", "DOMAIN_TAKEN", detail)
 
 

@@ -23,7 +23,9 @@ def _person(connection: sa.Connection, name: str) -> Person | None:
 
 def _put_principal(connection: sa.Connection, pool: PoolRef, content: PrincipalContent, now: datetime) -> Person:
     if content.status not in set(PrincipalStatus):
-        raise InvalidInputError.of("principal.status", f"must be ACTIVE or SUSPENDED, got {content.status[:80]!r}")
+        raise InvalidInputError.of(
+            "principal.status", "must be ACTIVE or SUSPENDED, got %(got)r", got=content.status[:80]
+        )
     append_act(connection, pool, content, now)
     people = read_people(connection)
     if not people.operators():
@@ -63,7 +65,9 @@ def _set_witnesses(connection: sa.Connection, pool: PoolRef, content: WitnessesC
     try:
         timing_policy(content.policy)
     except FormatError as error:
-        raise InvalidInputError.of("witnesses.policy", f"{error.subject} {error.reason}") from None
+        raise InvalidInputError.of(
+            "witnesses.policy", "%(what)s %(why)s", what=error.subject, why=error.reason
+        ) from None
     append_act(connection, pool, content, now)
     return content.policy
 

@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import InvalidInputError, Sentence, StateError
 from ledger.log.checkpoint import read_checkpoint
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.proof_files import LogProof
@@ -101,7 +101,9 @@ def _inclusion(
     """
     checkpoint = checkpoints.get_checkpoint(connection, pool, size=checkpoint_size)
     if index >= checkpoint.size:
-        detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
+        detail = Sentence(
+            "is not in the checkpoint of %(size)s leaves yet; the next is signed within seconds", size=checkpoint.size
+        )
         raise StateError(f"pools/{pool.name}/leaves/{index}", "NOT_IN_CHECKPOINT", detail)
     path = proofs.inclusion_proof(connection, pool, index, checkpoint.size)
     verify_inclusion(hashed, index, checkpoint.size, path, read_checkpoint(checkpoint.note)[0].root)

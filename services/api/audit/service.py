@@ -89,14 +89,18 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         if request.only_new:
             start = size
         if start > size:
-            raise InvalidInputError.of("start", f"must be at most the log's {size} leaves, is {start}")
+            raise InvalidInputError.of(
+                "start", "must be at most the log's %(size)s leaves, is %(got)s", size=size, got=start
+            )
         # Whatever carries the call sees that it is a watch, and asks it when there is something to say.
         watch: Any = Watch(self._watches, pool, caller(), start, size)
         return cast("Iterator[Any]", watch)
 
     def GetBody(self, request: pb.GetBodyRequest, context: grpc.ServicerContext) -> Iterator[pb.GetBodyResponse]:
         if len(request.sha256) != HASH_BYTES:
-            raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, got {len(request.sha256)}")
+            raise InvalidInputError.of(
+                "sha256", "must have %(bytes)s bytes, got %(got)s", bytes=HASH_BYTES, got=len(request.sha256)
+            )
         with self._database.reading() as connection:
             pool = log_of(connection, request.parent, "parent")
         stored = self._bodies.fetch(self._readers.database_for(request.parent), pool, request.sha256)

@@ -6,6 +6,7 @@ Only errors in the table reach a caller; any other is INTERNAL, with the request
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any, Final
 
 import grpc
@@ -24,6 +25,7 @@ from ledger.errors import (
     NotFoundError,
     ProofError,
     QuotaError,
+    Sentence,
     SignatureError,
     StateError,
     StoreUnavailableError,
@@ -116,13 +118,26 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
     """Returns the status for an error, with ErrorInfo, RequestInfo and the details in the table."""
     for kind, code, reason, details in _TABLE:
         if isinstance(error, kind):
-            metadata = {"total_violations": str(error.total)} if isinstance(error, InvalidInputError) else {}
             info = error_details_pb2.ErrorInfo(
-                reason=error.kind if isinstance(error, StateError) else reason, domain=DOMAIN, metadata=metadata
+                reason=error.kind if isinstance(error, StateError) else reason, domain=DOMAIN, metadata=_facts(error)
             )
             return _status(code, _message(error), [info, *details(error)], request_id)
     info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN)
     return _status(code_pb2.INTERNAL, "internal error", [info], request_id)
+
+
+def _facts(error: Exception) -> dict[str, str]:
+    """What a refusal names, apart from its sentence; of several violations, how many there are."""
+    if isinstance(error, StateError):
+        return _as_texts(error.detail)
+    if not isinstance(error, InvalidInputError):
+        return {}
+    facts = _as_texts(Sentence(error.violations[0].reason)) if error.total == 1 else {}
+    return {**facts, "total_violations": str(error.total)}
+
+
+def _as_texts(sentence: Sentence) -> dict[str, str]:
+    return {name: fact.isoformat() if isinstance(fact, date) else str(fact) for name, fact in sentence.facts.items()}
 
 
 def _message(error: Exception) -> str:

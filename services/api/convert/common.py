@@ -26,7 +26,7 @@ def enum_name(kind: Any, number: int, unspecified: str, field: str) -> str:
         InvalidInputError: the enum has no such value: enums are open.
     """
     if number not in kind.values():
-        raise InvalidInputError.of(field, f"is not a value of {kind.DESCRIPTOR.name}: {number}")
+        raise InvalidInputError.of(field, "is not a value of %(kind)s: %(got)s", kind=kind.DESCRIPTOR.name, got=number)
     if not number:
         return unspecified
     name: str = kind.Name(number)

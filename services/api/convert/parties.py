@@ -94,9 +94,11 @@ def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
         try:
             (canonical,) = DomainMap({collective_id: [domain]}).domains_of(collective_id)
         except InvalidDomainError as error:
-            raise InvalidInputError.of(field, f"{domain[:80]!r} {error.reason}") from None
+            raise InvalidInputError.of(field, "%(got)r %(why)s", got=domain[:80], why=error.reason) from None
         if domain != canonical:
-            raise InvalidInputError.of(field, f"must be written {canonical!r}, got {domain!r}")
+            raise InvalidInputError.of(
+                field, "must be written %(canonical)r, got %(got)r", canonical=canonical, got=domain
+            )
     return tuple(sorted(set(declared)))
 
 
@@ -107,7 +109,9 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
         InvalidInputError: the principal or a pool has an invalid name.
     """
     if len(message.pools) > MAX_NAMED:
-        raise InvalidInputError.of("api_key.pools", f"must be at most {MAX_NAMED}, got {len(message.pools):,}")
+        raise InvalidInputError.of(
+            "api_key.pools", "must be at most %(most)s, got %(got)s", most=MAX_NAMED, got=len(message.pools)
+        )
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name

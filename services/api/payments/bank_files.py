@@ -111,7 +111,9 @@ class BankFileMethods:
         if bool(parts) + bool(request.takes_back) + bool(request.charge_of) + bool(request.pays) != 1:
             raise InvalidInputError.of("parts", "or takes_back, charge_of or pays is required, and one of them alone")
         if len(request.pays) > MAX_PAYS:
-            raise InvalidInputError.of("pays", f"must have at most {MAX_PAYS:,}, got {len(request.pays):,}")
+            raise InvalidInputError.of(
+                "pays", "must have at most %(most)s, got %(got)s", most=MAX_PAYS, got=len(request.pays)
+            )
         with self._database.transaction() as connection:
             look_alone(connection)
             content = self._word(connection, bank_account, line, parts, request)
@@ -170,5 +172,5 @@ def _line_in(name: str, field: str) -> tuple[str, str]:
     """The account and the id of a line."""
     identity, line = ids_in(name, "bankAccounts/*/lines/*", field)
     if not _LINE.fullmatch(line):
-        raise InvalidInputError.of(field, f"must end with a leaf and a place, like 12-3, got {line[:40]!r}")
+        raise InvalidInputError.of(field, "must end with a leaf and a place, like 12-3, got %(got)r", got=line[:40])
     return require_resource_id(identity, field), line

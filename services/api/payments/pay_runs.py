@@ -116,7 +116,9 @@ class PayRunMethods:
 
 def _run_id(text: str, field: str) -> str:
     if len(text) > MAX_RUN_ID:
-        raise InvalidInputError.of(field, f"must have at most {MAX_RUN_ID} characters, got {len(text)}")
+        raise InvalidInputError.of(
+            field, "must have at most %(most)s characters, got %(got)s", most=MAX_RUN_ID, got=len(text)
+        )
     return require_resource_id(text, field)
 
 
@@ -126,4 +128,4 @@ def _day(text: str, field: str) -> date:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise InvalidInputError.of(field, f"must be a day like 2026-03-31, got {text[:20]!r}")
+    raise InvalidInputError.of(field, "must be a day like 2026-03-31, got %(got)r", got=text[:20])

@@ -110,7 +110,7 @@ class PeopleMethods:
     ) -> pb.TimingWitnesses:
         policy = request.witnesses.policy
         if len(policy.encode()) > MAX_WITNESSES_BYTES:
-            raise InvalidInputError.of("witnesses.policy", f"must have at most {MAX_WITNESSES_BYTES:,} bytes")
+            raise InvalidInputError.of("witnesses.policy", "must have at most %(most)s bytes", most=MAX_WITNESSES_BYTES)
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, WitnessesContent(policy=policy), actor())
         return told(outcome, lambda found: pb.TimingWitnesses(policy=found), request.witnesses)

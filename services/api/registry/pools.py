@@ -8,7 +8,7 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.acts.entries import PoolOpenedContent
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, MAX_NAMED, require_resource_id, require_text
 from ledger.store.logs.log import REGISTRY
@@ -99,7 +99,7 @@ class PoolMethods:
 def _platforms_of(pool: pb.Pool) -> list[str]:
     """Returns the ids of the platforms that a new pool admits, sorted."""
     if len(pool.platforms) > MAX_NAMED:
-        reason = f"must be at most {MAX_NAMED}; admit the others afterwards"
+        reason = Sentence("must be at most %(most)s; admit the others afterwards", most=MAX_NAMED)
         raise InvalidInputError.of("pool.platforms", reason)
     ids = {only_id(name, "platforms", f"pool.platforms[{place}]") for place, name in enumerate(pool.platforms)}
     return sorted(ids)

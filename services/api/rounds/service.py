@@ -11,7 +11,7 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.acts.act import COLLECTIVES, ActContent
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import InvalidInputError, Sentence, StateError
 from ledger.log.merkle import HASH_BYTES
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.registry import require_range, require_request_id, require_resource_id, require_text
@@ -216,7 +216,9 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     def LogSplit(self, request: pb.LogSplitRequest, context: grpc.ServicerContext) -> pb.Split:
         require_text(request.rule, "rule", least=1, most=MAX_RULE)
         if len(request.split_root) != HASH_BYTES:
-            raise InvalidInputError.of("split_root", f"must have {HASH_BYTES} bytes, got {len(request.split_root)}")
+            raise InvalidInputError.of(
+                "split_root", "must have %(bytes)s bytes, got %(got)s", bytes=HASH_BYTES, got=len(request.split_root)
+            )
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
         by = actor()
@@ -243,7 +245,11 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         if own_id(Role.COLLECTIVE) is None:
             return convert.fairness_to_proto(report)
         if report.payees < PUBLIC_PAYEES_MIN:
-            detail = f"paid {report.payees} collectives; how evenly is told to collectives from {PUBLIC_PAYEES_MIN} on"
+            detail = Sentence(
+                "paid %(payees)s collectives; how evenly is told to collectives from %(least)s on",
+                payees=report.payees,
+                least=PUBLIC_PAYEES_MIN,
+            )
             raise StateError(request.name, "FEW_PAYEES", detail)
         return convert.fairness_to_proto(in_percents(report))
 

@@ -15,7 +15,7 @@ from ledger.acts.act import COLLECTIVES, ActContent
 from ledger.acts.entries import CollectiveContent
 from ledger.acts.people import People
 from ledger.entries import BookingContent
-from ledger.errors import LedgerCorruptError, NotFoundError, StateError
+from ledger.errors import LedgerCorruptError, NotFoundError, Sentence, StateError
 from ledger.journal import COLLECTIVE_KINDS
 from ledger.log.leaves import Content, EncodedLeaf, decode
 from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
@@ -168,7 +168,9 @@ def _parts(
     people = read_people(connection, record.content.registry_size)
     checkpoint = _cosigned(connection, pool, people, record.leaf_index + 1)
     if record.leaf_index >= checkpoint.size:
-        detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
+        detail = Sentence(
+            "is not in the checkpoint of %(size)s leaves yet; the next is signed within seconds", size=checkpoint.size
+        )
         raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
     indexes = {0, record.content.policy_leaf, record.leaf_index, *also, *_decided_at(connection, pool, record)}
     for each in dossier.weights:
@@ -183,7 +185,9 @@ def _parts(
     judged_by = max(act.registry_size for act in acts)
     registry_checkpoint = _cosigned(connection, REGISTRY, people, judged_by)
     if registry_checkpoint.key.public_key != checkpoint.key.public_key:
-        detail = "waits for the signature of the deployment's new key, which has signed the registry's log alone so far"
+        detail = Sentence(
+            "waits for the signature of the deployment's new key, which has signed the registry's log alone so far"
+        )
         raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
     registry = {
         opened,

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -172,6 +173,19 @@ def test_a_bad_request_names_its_fields_and_counts_what_it_does_not_name() -> No
     ]
     assert unpacked(status, error_details_pb2.ErrorInfo).metadata == {"total_violations": "7"}
     assert status.message == "events[3].units: must be 1 to 10; parent: is required; and 5 more"
+
+
+def test_what_a_refusal_names_is_in_its_metadata() -> None:
+    began = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    status = status_of(
+        StateError("pools/folk", "OPEN", "has %(left_minor)s since %(time)s", left_minor=1, time=began), ""
+    )
+    assert status.message == "pools/folk: has 1 minor unit since 2026-03-01 12:00:00 UTC"
+    metadata = unpacked(status, error_details_pb2.ErrorInfo).metadata
+    assert metadata == {"left_minor": "1", "time": "2026-03-01T12:00:00+00:00"}
+    status = status_of(InvalidInputError.of("members", "must be at most %(most)s", most=10**15), "")
+    metadata = unpacked(status, error_details_pb2.ErrorInfo).metadata
+    assert metadata == {"total_violations": "1", "most": "1000000000000000"}
 
 
 def test_other_details_carry_the_facts_of_their_error() -> None:
