@@ -34,6 +34,9 @@ MAX_MARKS: Final = 300_000
 MAX_LINES: Final = 100_000
 """Entries of a statement."""
 
+MAX_MOVED_MINOR: Final = 100 * MAX_AMOUNT_MINOR
+"""Credits of a file, and its debits: a pool books all of a statement or nothing, and its accounts have an end."""
+
 MAX_TEXT: Final = 140
 """Of what banks and payers write."""
 
@@ -211,7 +214,7 @@ def _read_statement(root: Element) -> Statement:
     opening, closing = _balance(statement, "OPBD", "PRCD"), _balance(statement, "CLBD")
     if {opening[1], closing[1], currency} != {currency}:
         raise _refused("has balances in another currency than its account")
-    lines = tuple(_lines([statement], currency))
+    lines = _lines([statement], currency)
     moved = sum(line.amount_minor for line in lines)
     if opening[0] + moved != closing[0]:
         raise _refused(
@@ -233,7 +236,7 @@ def _read_notification(root: Element) -> Notification:
     if len(accounts) != 1:
         raise _refused("must be of one account, got %(got)s", got=len(accounts))
     ((account, currency),) = accounts
-    lines = tuple(_lines(parts, currency))
+    lines = _lines(parts, currency)
     return Notification(_required(header, "MsgId"), account, currency, _day(header, "CreDtTm"), lines)
 
 
@@ -269,7 +272,16 @@ def _balance(statement: Element, *codes: str) -> tuple[int, str, date]:
     raise _refused("has no %(codes)s balance", codes="/".join(codes))
 
 
-def _lines(parts: Sequence[Element], currency: str) -> Iterator[Line]:
+def _lines(parts: Sequence[Element], currency: str) -> tuple[Line, ...]:
+    lines = tuple(_booked(parts, currency))
+    for what, sign in (("credits", 1), ("debits", -1)):
+        moved = sum(max(0, sign * line.amount_minor) for line in lines)
+        if moved > MAX_MOVED_MINOR:
+            raise _refused(f"has {what} of {moved:,} minor units in total, and {MAX_MOVED_MINOR:,} is the most")
+    return lines
+
+
+def _booked(parts: Sequence[Element], currency: str) -> Iterator[Line]:
     entries = [entry for part in parts for entry in part.findall("Ntry")]
     if len(entries) > MAX_LINES:
         raise _refused("must have at most %(most)s entries, got %(got)s", most=MAX_LINES, got=len(entries))

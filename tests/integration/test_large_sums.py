@@ -11,13 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 import ledger.money
+from demo.bank import Bank
 from ledger.money import MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR
 from ledger.store.money import income
-from moiety import FailedPreconditionError, Policy
+from moiety import FailedPreconditionError, InvalidArgumentError, Policy
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_REJECTED
+from payout.payments.bank_messages import MAX_MOVED_MINOR
 from tests.support.books import row_counts
 from tests.support.deployment import Deployment
-from tests.support.paying import pay_scene
+from tests.support.paying import OURS, pay_scene
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
 
 DAY: Final = "2026-01-05"
@@ -120,3 +122,23 @@ def test_what_a_collective_is_owed_past_the_most_is_named_where_it_is_summed(
         scene.operator.calculate_round(pool, request_id="large")
     reason, said = refused(partial(scene.operator.create_pay_run, "jan", "main", DAY))
     assert (reason, "collectives/scottish: comes to" in said) == ("SUM_TOO_LARGE", True)
+
+
+def test_a_statement_moves_no_more_than_the_pool_s_accounts_can_take(
+    deploy: Callable[..., Deployment], tmp_path: Path, owner: sa.Engine
+) -> None:
+    """A pool that could not book one would book no later one either."""
+    scene, bank = pay_scene(deploy, tmp_path), Bank(OURS, "EUR", balance=1000)
+    for amount in (MAX_AMOUNT_MINOR, -MAX_AMOUNT_MINOR):
+        for _ in range(MAX_MOVED_MINOR // MAX_AMOUNT_MINOR + 1):
+            bank.enter(amount, DAY, "")
+    before = row_counts(owner)
+    with pytest.raises(InvalidArgumentError, match="content: has credits of 101,000,000,000,000,000 minor units"):
+        scene.operator.import_bank_file("main", bank.statement(DAY))
+    assert row_counts(owner) == before
+    for amount in (MAX_AMOUNT_MINOR, -MAX_AMOUNT_MINOR):
+        bank.enter(amount, DAY, "")
+    scene.operator.import_bank_file("main", bank.statement(DAY))
+    (position,) = scene.operator.get_reconciliation("main").positions
+    assert position.difference_minor == -MAX_AMOUNT_MINOR
+    assert scene.operator.get_balance(POOL, "unmatched").amount_minor == MAX_AMOUNT_MINOR

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from demo.bank import Bank
 from ledger.errors import InvalidInputError
+from ledger.money import MAX_AMOUNT_MINOR
 from payout.payments.bank_messages import (
     MAX_BYTES,
+    MAX_MOVED_MINOR,
     Line,
     Notification,
     Statement,
@@ -82,6 +84,34 @@ def test_a_statement_that_cannot_be_is_refused(was: bytes, becomes: bytes, told:
     bank = Bank(OURS, "EUR")
     bank.receive(5, "2026-01-02")
     assert told in refused(bank.statement("2026-01-03").replace(was, becomes))
+
+
+@pytest.mark.parametrize("kind", ["statement", "notification"])
+@pytest.mark.parametrize("of", ["entries", "transactions"])
+def test_what_a_file_moves_in_total_has_an_end(kind: str, of: str) -> None:
+    """Each amount is one that there may be; what the bank kept of an entry may be the sum of many."""
+    bank, count = Bank(OURS, "EUR"), MAX_MOVED_MINOR // MAX_AMOUNT_MINOR
+    for most, told in ((count, ""), (count + 1, "minor units in total, and 100,000,000,000,000,000 is the most")):
+        credit, debit = (bank.amount(sign * MAX_AMOUNT_MINOR) for sign in (1, -1))
+        if of == "entries":
+            entries = [booked(amount) for amount in (credit, debit) for _ in range(most)]
+        else:
+            charges, parts = f"<Rcrd>{debit}</Rcrd>" * most, f"<TxDtls>{credit}</TxDtls>" * most
+            entries = [booked(bank.amount(0), f"<Chrgs>{charges}</Chrgs><NtryDtls>{parts}</NtryDtls>")]
+        bank.entries = entries
+        content = bank.statement("2026-01-03")
+        if kind == "notification":
+            content = bank.notification("2026-01-03").replace(b"</Ntfctn>", "".join([*entries, "</Ntfctn>"]).encode())
+        if told:
+            assert told in refused(content)
+        else:
+            read = read_message(content)
+            assert isinstance(read, Statement | Notification)
+            assert sum(abs(line.amount_minor) for line in read.lines) == 2 * MAX_MOVED_MINOR
+
+
+def booked(amount: str, rest: str = "") -> str:
+    return f"<Ntry>{amount}<Sts><Cd>BOOK</Cd></Sts><BookgDt><Dt>2026-01-02</Dt></BookgDt>{rest}</Ntry>"
 
 
 @pytest.mark.parametrize(
