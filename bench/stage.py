@@ -55,6 +55,9 @@ REST_SECONDS: Final = 5
 REGISTERED_AT_ONCE: Final = 20_000
 """Collectives in one transaction: it takes a second or two."""
 
+_BLOCK: Final = 512
+"""What `st_blocks` counts, whatever the file system's own blocks are."""
+
 _pools = count()
 
 
@@ -83,6 +86,7 @@ class Stage:
     operator: Client
     parts: Parts
     rest_seconds: float
+    bodies_folder: Path | None
 
     def new_pool(self, workload: Workload) -> str:
         """A new pool with the method and the collectives of a workload."""
@@ -142,6 +146,11 @@ class Stage:
             return pool_ref(connection, pool)
 
     def bytes_on_disk(self) -> int:
+        """What Postgres and the files of bodies take."""
+        files = self.bodies_folder.rglob("*") if self.bodies_folder else ()
+        return self.bytes_of_postgres() + sum(_BLOCK * file.stat().st_blocks for file in files)
+
+    def bytes_of_postgres(self) -> int:
         """What all tables of the service take, with their indexes and what is stored apart."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("VACUUM")
@@ -175,14 +184,14 @@ def staged(
     servers: int = 1,
     claims: bool = True,
     partitions: int = 0,
-    bodies_elsewhere: bool = False,
+    bodies_in_files: bool = True,
     rest_seconds: float = REST_SECONDS,
 ) -> Iterator[Stage]:
     """Start all of it, and stop it at the end. Postgres runs as under `moiety up`: fsync and synchronous_commit are on.
 
     claims: False is for the one measurement of what a row per event costs; events then count as often as they come.
     partitions: how many the tables lie in; 0 for whole tables.
-    bodies_elsewhere: whether bodies lie in a folder beside Postgres.
+    bodies_in_files: whether large bodies lie in a folder beside Postgres, as under `moiety up`.
     rest_seconds: for how long nothing is done once what was filled in is on its way to the disk.
     """
     with ExitStack() as stack:
@@ -191,7 +200,8 @@ def staged(
         url = stack.enter_context(embedded_postgres(Path(folder) / "data"))
         if partitions:
             distribute(url, partitions=partitions)
-        bodies_url = (Path(folder) / "bodies").as_uri() if bodies_elsewhere else ""
+        bodies_folder = Path(folder) / "bodies" if bodies_in_files else None
+        bodies_url = bodies_folder.as_uri() if bodies_folder else ""
         keep_freed_memory()
         parts = wire(load_settings(database_url=url, bodies_url=bodies_url))
         stack.callback(parts.close)
@@ -205,7 +215,10 @@ def staged(
             operator.create_platform(name, moiety.Platform(display_name=name))
         addresses = tuple(found["address"] for _, found in started)
         empty = tuple(found["empty_address"] for _, found in started)
-        yield Stage(said["address"], addresses, empty, process.pid, url, operator_key, operator, parts, rest_seconds)
+        address, server_id = said["address"], process.pid
+        yield Stage(
+            address, addresses, empty, server_id, url, operator_key, operator, parts, rest_seconds, bodies_folder
+        )
 
 
 @cache

@@ -136,7 +136,7 @@ def everything(
     operators: Sequence[str] = (FIRST_OPERATOR,),
     clock: Clock = system_clock,
 ) -> Iterator[Running]:
-    """Services, scheduler and signer in one process, with their keys in `data_folder`.
+    """Services, scheduler and signer in one process, with their keys and large bodies in `data_folder`.
 
     `url` is of a Postgres of their own (`embedded_postgres`), which they bring up to date. At its first start the
     operators found it.
@@ -144,7 +144,7 @@ def everything(
     with ExitStack() as stack:
         upgrade(url)
         keyed = _with_payee_key(_with_signing_key(settings, data_folder), data_folder)
-        here = keyed.model_copy(update={"database_url": url, "workers": 1})
+        here = _with_bodies(keyed, data_folder).model_copy(update={"database_url": url, "workers": 1})
         running = stack.enter_context(serving(here, clock=clock, is_founded=False))
         founders_keys = _founded(here, operators, clock)  # last: of a start that fails nobody would be shown them
         stack.enter_context(_scheduler(running.parts))
@@ -264,6 +264,23 @@ def _with_payee_key(settings: Settings, data_folder: Path) -> Settings:
     if not path.exists():
         add_key(path)
     return settings.model_copy(update={"payee_key_file": path})
+
+
+def _with_bodies(settings: Settings, data_folder: Path) -> Settings:
+    """Returns the settings with a folder for large bodies, in the data folder and open to nobody else, unless they name
+    one.
+
+    Raises:
+        InvalidInputError: the folder cannot be made.
+    """
+    if settings.bodies_url:
+        return settings
+    path = (data_folder / "bodies").resolve()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError.of("data", f"cannot be used: {error}") from None
+    return settings.model_copy(update={"bodies_url": path.as_uri()})
 
 
 def _signing_key(settings: Settings) -> SigningKey:

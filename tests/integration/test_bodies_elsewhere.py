@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import numpy as np
@@ -122,6 +122,7 @@ def test_a_large_body_lies_elsewhere_and_everything_that_reads_it_finds_it(
     assert digest not in in_postgres
     stored = objects.get(key_of(ref(database), digest))
     assert stored is not None
+    assert [objects.has(key_of(ref(database), each)) for each in (digest, bytes(32))] == [True, False]
     assert len(stored) >= ELSEWHERE_BYTES
     auditor = scene.deployment.client("auditors/ada")
     assert auditor.get_body(POOL, digest) == stored
@@ -167,7 +168,12 @@ def test_a_remote_store_that_is_away_is_unavailable_within_seconds(monkeypatch: 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "moiety")
     away = open_objects(f"s3://{BUCKET}/books")
-    for call in (lambda: away.get("a"), lambda: away.put("a", b""), lambda: list(away.stored("a"))):
+    for call in (
+        lambda: away.get("a"),
+        lambda: away.has("a"),
+        lambda: away.put("a", b""),
+        lambda: list(away.stored("a")),
+    ):
         with pytest.raises(StoreUnavailableError):
             call()
 
@@ -201,8 +207,9 @@ def test_fsck_finds_a_row_that_would_have_a_body_swept_and_one_that_keeps_what_n
     (finding,) = checked(database, objects).findings
     assert (finding.figure, finding.claimed) == ("is_named", "False")
     execute(owner, "UPDATE body_object SET is_named = true")
-    Bodies(objects).write(database, ref(database), b"x" * ELSEWHERE_BYTES, sha256(b"").digest(), NOON)
-    execute(owner, "UPDATE body_object SET is_named = true")
+    with database.transaction() as connection:
+        objects.put(key_of(ref(database), sha256(b"").digest()), b"x" * ELSEWHERE_BYTES)
+        Bodies(objects).name(connection, ref(database), [sha256(b"").digest()], NOON)
     (finding,) = checked(database, objects).findings
     assert (finding.figure, finding.claimed) == ("is_named", "True")
 
@@ -211,22 +218,40 @@ def test_a_sweep_takes_what_no_leaf_names_and_nobody_writes(
     scene: Scene, database: Database, objects: Objects, owner_database: Database
 ) -> None:
     send(scene, large(1), "b")
-    bodies, pool, now = Bodies(objects), ref(database), datetime.now(UTC) + timedelta(days=2)
-    crashed, unknown, recent = (sha256(text).digest() for text in (b"crashed", b"unknown", b"recent"))
-    bodies.write(database, pool, b"crashed", crashed, NOON)
-    objects.put(key_of(pool, unknown), b"unknown")
-    bodies.write(database, pool, b"recent", recent, now - timedelta(hours=1))
-    assert sorted(bodies.sweep(owner_database, pool, now)) == sorted([crashed, unknown])
-    assert objects.get(key_of(pool, crashed)) is None
-    assert objects.get(key_of(pool, unknown)) is None
-    assert objects.get(key_of(pool, recent)) == b"recent"
-    assert objects.get(key_of(pool, digest_of(database, "b"))) is not None
+    bodies, pool, now = Bodies(objects), ref(database), datetime.now(UTC)
+    left, other = (sha256(text).digest() for text in (b"left", b"other"))
+    for digest in (left, other):
+        bodies.write(pool, b"of a server that crashed", digest)
     assert list(bodies.sweep(owner_database, pool, now)) == []
+    assert objects.has(key_of(pool, left))
+    later = now + timedelta(days=2)
+    assert sorted(bodies.sweep(owner_database, pool, later)) == sorted([left, other])
+    assert [objects.has(key_of(pool, digest)) for digest in (left, other)] == [False, False]
+    assert objects.has(key_of(pool, digest_of(database, "b")))
+    assert list(bodies.sweep(owner_database, pool, later)) == []
     with pytest.raises(BodySweptError), database.transaction() as connection:
-        bodies.name(connection, pool, [recent, crashed])
+        bodies.name(connection, pool, [left], now)
+    bodies.write(pool, b"again", left)
     with database.transaction() as connection:
-        bodies.name(connection, pool, [recent])
-    assert list(bodies.sweep(owner_database, pool, now + timedelta(days=9))) == []
+        bodies.name(connection, pool, [left], now)
+    assert list(bodies.sweep(owner_database, pool, later)) == []
+    assert objects.get(key_of(pool, left)) == b"again"
+
+
+def test_what_an_older_server_left_as_about_to_be_written_is_swept_and_can_be_named(
+    scene: Scene, database: Database, objects: Objects, owner_database: Database, owner: sa.Engine
+) -> None:
+    """Such a server committed a row, not yet named, before it wrote the object."""
+    send(scene, large(1), "b")
+    pool, digest = ref(database), digest_of(database, "b")
+    execute(owner, "UPDATE body_object SET is_named = false")
+    with database.transaction() as connection:
+        Bodies(objects).name(connection, pool, [digest], NOON)
+    assert [row.is_named for row in rows(database, t.body_object)] == [True]
+    execute(owner, "UPDATE body_object SET is_named = false")
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert list(Bodies(objects).sweep(owner_database, pool, later)) == [digest]
+    assert rows(database, t.body_object) == []
 
 
 @pytest.mark.usefixtures("scene")
@@ -238,10 +263,10 @@ def test_whatever_races_with_a_sweep_what_is_named_is_there(
 
     def write(digest: bytes) -> None:
         while True:
-            bodies.write(database, pool, body, digest, NOON)
+            bodies.write(pool, body, digest)
             try:
                 with database.transaction() as connection:
-                    bodies.name(connection, pool, [digest])
+                    bodies.name(connection, pool, [digest], NOON)
                 return
             except BodySweptError:
                 continue
@@ -268,20 +293,21 @@ def test_whatever_races_with_a_sweep_what_is_named_is_there(
 
 
 def test_a_batch_whose_object_was_swept_is_written_again(
-    scene: Scene, database: Database, objects: Objects, owner: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, database: Database, objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = scene.deployment.running.parts.usage
     written = store.bodies.write
-    lost: list[int] = []
+    swept: list[bytes] = []
 
-    def swept_at_first(*arguments: Any) -> None:
-        written(*arguments)
-        if not lost:
-            lost.append(execute(owner, "DELETE FROM body_object"))
+    def swept_at_first(pool: PoolRef, body: bytes, digest: bytes) -> None:
+        written(pool, body, digest)
+        if not swept:
+            objects.delete(key_of(pool, digest))
+        swept.append(digest)
 
     monkeypatch.setattr(store.bodies, "write", swept_at_first)
     assert send(scene, large(1), "b").accepted_count == MANY
-    assert lost == [1]
+    assert swept == [digest_of(database, "b")] * 2
     assert checked(database, objects).findings == []
 
 

@@ -1,9 +1,9 @@
 """Where bodies lie: rows of Postgres, or objects elsewhere for those that are large.
 
-An object is addressed by its SHA-256. That it is about to be written is committed first, as a row of `body_object`; the
-transaction that appends the leaf marks the row as named. So whatever crashes in between leaves a row that is not, and
-`sweep` takes its object away. What Postgres does not have under a hash is asked of the objects, so a deployment may
-begin to keep bodies elsewhere at any time.
+An object is addressed by its SHA-256, and written before the transaction that appends its leaf. That transaction makes
+a row of `body_object` and then looks whether the object is there: from its row on nobody takes it away. Whatever
+crashes in between leaves an object without a row, which `sweep` takes away a day later. What Postgres does not have
+under a hash is asked of the objects, so a deployment may begin to keep bodies elsewhere at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Protocol, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.errors import NotFoundError
+from ledger.errors import NotFoundError, StoreUnavailableError
 from ledger.log.merkle import HASH_BYTES
 from ledger.store import tables as t
 from ledger.store.logs import log
@@ -49,6 +49,9 @@ class Objects(Protocol):
     def get(self, key: str) -> bytes | None:
         """The bytes under a key, if there are any."""
 
+    def has(self, key: str) -> bool:
+        """Whether there is anything under a key."""
+
     def delete(self, key: str) -> None:
         """Forget a key, whether it is there or not."""
 
@@ -57,11 +60,14 @@ class Objects(Protocol):
 
 
 class BodySweptError(Exception):
-    """An object was swept between its being written and its leaf: its writer was away for a day."""
+    """An object was swept between its being written and its leaf: it had been left behind a day before."""
 
 
+# Whoever sweeps one of them holds its row: this waits for that.
 _NAME: Final = """
-UPDATE body_object SET is_named = true WHERE pool_id = %s AND sha256 = ANY(%s) RETURNING sha256
+INSERT INTO body_object (pool_id, sha256, is_named, intended_at)
+SELECT %s, sha256, true, %s FROM unnest(%s::bytea[]) AS named (sha256)
+ON CONFLICT (pool_id, sha256) DO UPDATE SET is_named = true
 """
 
 
@@ -89,6 +95,7 @@ class Bodies:
         try:
             return log.read_body(connection, pool, digest)
         except NotFoundError:
+            self._require_reached(connection, pool, [digest])
             return self._elsewhere(pool, digest)
 
     def read_all(
@@ -100,21 +107,22 @@ class Bodies:
             StoreUnavailableError: some may be elsewhere, which is away.
         """
         found = log.read_bodies(connection, pool, digests, bytes_max)
-        for digest in digests:
-            if digest not in found:
-                with suppress(NotFoundError):
-                    body = self._elsewhere(pool, digest)
-                    if len(body) <= bytes_max:
-                        found[digest] = body
+        left = [digest for digest in digests if digest not in found]
+        self._require_reached(connection, pool, left)
+        for digest in left:
+            with suppress(NotFoundError):
+                body = self._elsewhere(pool, digest)
+                if len(body) <= bytes_max:
+                    found[digest] = body
         return found
 
     def fetch(self, database: Database, pool: PoolRef, digest: bytes) -> bytes:
         """The same, without holding a connection while it comes from elsewhere. Raises as `read` does."""
-        try:
-            with database.reading() as connection:
+        with database.reading() as connection:
+            with suppress(NotFoundError):
                 return log.read_body(connection, pool, digest)
-        except NotFoundError:
-            return self._elsewhere(pool, digest)
+            self._require_reached(connection, pool, [digest])
+        return self._elsewhere(pool, digest)
 
     def checked(self, connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
         """The body under a hash, which it has.
@@ -125,39 +133,44 @@ class Bodies:
         """
         return log.checked(pool, digest, lambda: self.read(connection, pool, digest))
 
+    def _require_reached(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> None:
+        """Check that none of these lies elsewhere where this process was not told where that is.
+
+        Raises:
+            StoreUnavailableError: one does.
+        """
+        if self._objects is None and digests:
+            among = t.body_object.c.sha256 == sa.any_(sa.literal(list(digests), sa.ARRAY(sa.LargeBinary)))
+            here = among & (t.body_object.c.pool_id == pool.pool_id) & t.body_object.c.is_named
+            if connection.execute(sa.select(sa.exists().where(here))).scalar_one():
+                raise StoreUnavailableError("the store of bodies", "some lie elsewhere, and MOIETY_BODIES_URL is empty")
+
     def _elsewhere(self, pool: PoolRef, digest: bytes) -> bytes:
         body = self._objects.get(key_of(pool, digest)) if self._objects else None
         if body is None:
             raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
         return body
 
-    def write(self, database: Database, pool: PoolRef, body: bytes, digest: bytes, now: datetime) -> None:
+    def write(self, pool: PoolRef, body: bytes, digest: bytes) -> None:
         """Write a body elsewhere, before the transaction that appends its leaf.
 
         Raises:
-            StoreUnavailableError: Postgres or the objects are away. What was written meanwhile will be swept.
+            StoreUnavailableError: the objects are away. What was written will be swept.
         """
-        objects = cast("Objects", self._objects)
-        added = pg.insert(t.body_object).values(pool_id=pool.pool_id, sha256=digest, is_named=False, intended_at=now)
-        # Whoever sweeps this object holds the row: this waits for that, and then makes a row and an object anew.
-        again = added.on_conflict_do_update(
-            index_elements=["pool_id", "sha256"], set_={"intended_at": added.excluded.intended_at}
-        )
-        with database.transaction() as connection:
-            connection.execute(again)
-        objects.put(key_of(pool, digest), body)
+        cast("Objects", self._objects).put(key_of(pool, digest), body)
 
-    def name(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes]) -> None:
+    def name(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], now: datetime) -> None:
         """Say that leaves of this transaction name bodies that were written elsewhere. Nobody sweeps them from here on.
 
         Raises:
             BodySweptError: one was swept before.
+            StoreUnavailableError: the objects are away.
         """
         if not digests:
             return
-        wanted = sorted(set(digests))
-        found = driver_connection(connection).execute(_NAME, (pool.pool_id, wanted), prepare=True)
-        if len(found.fetchall()) < len(wanted):
+        objects, wanted = cast("Objects", self._objects), sorted(set(digests))
+        driver_connection(connection).execute(_NAME, (pool.pool_id, now, wanted), prepare=True)
+        if not all(objects.has(key_of(pool, digest)) for digest in wanted):
             raise BodySweptError
 
     def sweep(self, database: Database, pool: PoolRef, now: datetime) -> Iterator[bytes]:
@@ -169,28 +182,30 @@ class Bodies:
         if objects is None:
             return
         before = now - ABANDONED_AFTER
-        with database.transaction() as connection:
-            of_pool = t.body_object.c.pool_id == pool.pool_id
-            rows = {bytes(row.sha256): row for row in connection.execute(sa.select(t.body_object).where(of_pool))}
-        abandoned = [digest for digest, row in rows.items() if not row.is_named and row.intended_at < before]
-        unknown = [
-            digest
-            for each in objects.stored(folder_of(pool))
-            if each.written_at < before and (digest := _digest_in(each.key)) is not None and digest not in rows
-        ]
-        for digest in sorted({*abandoned, *unknown}):
-            if self._take_away(database, objects, pool, digest, before):
+        named = self._named(database, pool)
+        for each in objects.stored(folder_of(pool)):
+            digest = _digest_in(each.key)
+            if each.written_at >= before or digest is None or digest in named:
+                continue
+            if self._take_away(database, objects, pool, digest):
                 yield digest
 
-    def _take_away(self, database: Database, objects: Objects, pool: PoolRef, digest: bytes, before: datetime) -> bool:
-        """Delete one, unless somebody names it or writes it now. The row is held meanwhile, whether it was there."""
+    def _named(self, database: Database, pool: PoolRef) -> set[bytes]:
+        """The hashes of the pool's bodies that leaves name, of those elsewhere."""
+        named = sa.select(t.body_object.c.sha256).where(
+            t.body_object.c.pool_id == pool.pool_id, t.body_object.c.is_named
+        )
+        with database.reading() as connection:
+            return {bytes(digest) for digest in connection.execute(named).scalars()}
+
+    def _take_away(self, database: Database, objects: Objects, pool: PoolRef, digest: bytes) -> bool:
+        """Delete one, unless somebody has named it. Its row is held meanwhile, whether it was there."""
         here = (t.body_object.c.pool_id == pool.pool_id) & (t.body_object.c.sha256 == digest)
-        row = {"pool_id": pool.pool_id, "sha256": digest, "is_named": False, "intended_at": before}
+        row = {"pool_id": pool.pool_id, "sha256": digest, "is_named": False, "intended_at": sa.func.now()}
         with database.transaction() as connection:
             connection.execute(pg.insert(t.body_object).values(row).on_conflict_do_nothing())
-            unnamed = sa.and_(here, sa.not_(t.body_object.c.is_named), t.body_object.c.intended_at <= before)
-            held = connection.execute(sa.select(t.body_object).where(unnamed).with_for_update(skip_locked=True)).first()
-            if held is None:
+            unnamed = sa.select(t.body_object).where(here, sa.not_(t.body_object.c.is_named))
+            if connection.execute(unnamed.with_for_update(skip_locked=True)).first() is None:
                 return False
             objects.delete(key_of(pool, digest))
             connection.execute(sa.delete(t.body_object).where(here))

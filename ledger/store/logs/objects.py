@@ -66,6 +66,11 @@ class FolderObjects:
             except FileNotFoundError:
                 return None
 
+    def has(self, key: str) -> bool:
+        """See `Objects`."""
+        with _available():
+            return (self._folder / key).is_file()
+
     def delete(self, key: str) -> None:
         """See `Objects`."""
         with _available():

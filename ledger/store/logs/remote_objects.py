@@ -55,6 +55,15 @@ class RemoteObjects:
             except FileNotFoundError:
                 return None
 
+    def has(self, key: str) -> bool:
+        """See `Objects`."""
+        with _reachable():
+            try:
+                self._store.head(key)
+            except FileNotFoundError:
+                return False
+            return True
+
     def delete(self, key: str) -> None:
         """See `Objects`."""
         with _reachable(), suppress(FileNotFoundError):

@@ -199,7 +199,7 @@ class UsageStore:
 
     def _write_elsewhere(self, prepared: Prepared) -> None:
         if self.bodies.are_elsewhere(prepared.body):
-            self.bodies.write(self._database, prepared.pool, prepared.body, prepared.digest, self._clock())
+            self.bodies.write(prepared.pool, prepared.body, prepared.digest)
 
     def _is_small(self, sent: Sent) -> bool:
         """Whether it is prepared with those that come at the same time: nothing of it takes long."""
@@ -262,7 +262,7 @@ class UsageStore:
             found = looked()
         _hold_unfixed(connection, group)
         elsewhere = [each.digest for each in group if self.bodies.are_elsewhere(each.body)]
-        self.bodies.name(connection, pool, elsewhere)
+        self.bodies.name(connection, pool, elsewhere, self._clock())
         return found
 
     def _put(
