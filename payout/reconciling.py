@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 import sqlalchemy as sa
 
 from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
+from ledger.money import MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, require_sum
 from ledger.payments import Booking, BookingKind
 from ledger.store.money import income
 from ledger.store.pools.pools import pool_ref
@@ -20,6 +22,9 @@ from payout.payments.matching import Debt
 from payout.payments.notifications import told_beside, unstated
 from payout.store import bank_accounts, bank_files
 from payout.store.bookings import bookings_of
+
+_MAX_BOOKS_MINOR: Final = MAX_BALANCE_MINOR - MAX_AMOUNT_MINOR
+"""The difference from what the bank has is a figure too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def reconcile(connection: sa.Connection, bank_account: str) -> Reconciliation:
 
     Raises:
         NotFoundError: there is no such account.
+        StateError: its pools have more than a figure can say.
     """
     account = bank_accounts.get_bank_account(connection, bank_account)
     pools = [pool_ref(connection, name) for name in account.content.pools]
@@ -77,6 +83,7 @@ def reconcile(connection: sa.Connection, bank_account: str) -> Reconciliation:
             books = sum(
                 bank_files.at_the_bank(connection, pool, place + 1) for pool, place in places if place is not None
             )
+            require_sum(abs(books), f"bankAccounts/{bank_account}", _MAX_BOOKS_MINOR)
         bookings = bookings_of(connection, statement.content).bookings
         alone = tuple(each for each in bookings if each.kind in (BookingKind.UNKNOWN, BookingKind.UNMATCHED))
         positions.append(Position(statement, books, alone))

@@ -142,3 +142,17 @@ def test_a_statement_moves_no_more_than_the_pool_s_accounts_can_take(
     (position,) = scene.operator.get_reconciliation("main").positions
     assert position.difference_minor == -MAX_AMOUNT_MINOR
     assert scene.operator.get_balance(POOL, "unmatched").amount_minor == MAX_AMOUNT_MINOR
+
+
+@pytest.mark.usefixtures("_large")
+def test_books_past_the_most_are_named_beside_the_bank(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+    scene, bank = pay_scene(deploy, tmp_path), Bank(OURS, "EUR", balance=1000)
+    for number, (payer, payee) in enumerate((("songbird", "irish"), ("tunesmith", "breton")), 2):
+        platform = scene.deployment.client(f"platforms/{payer}")
+        platform.report_revenue(POOL, 2**62, "EUR", request_id="large")
+        scene.operator.record_receipt(POOL, 2**62, platform=payer, request_id=f"large-{number}")
+        scene.submit([event(number, shares={payee: NANO})], f"b-{number}", by=platform)
+        scene.operator.calculate_round(POOL, request_id=f"large-{number}")
+    scene.operator.import_bank_file("main", bank.statement(DAY))
+    reason, said = refused(partial(scene.operator.get_reconciliation, "main"))
+    assert (reason, "bankAccounts/main: comes to 9,223,372,036,854,776,808" in said) == ("SUM_TOO_LARGE", True)
