@@ -58,6 +58,8 @@ class LeftOut(StrEnum):
     """Its account takes another currency."""
     BELOW_SMALLEST = "BELOW_SMALLEST"
     """It is owed less than its smallest payment."""
+    ABOVE_LARGEST = "ABOVE_LARGEST"
+    """It is owed more than a bank takes as one payment."""
     ERASED = "ERASED"
     """The details of its account were erased."""
     SUSPENDED = "SUSPENDED"

@@ -38,7 +38,7 @@ from ledger.store.pools.pools import pool_ref
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.transactions import read_time
 from ledger.store.registry.collectives import list_collectives
-from payout.payments.credit_transfer import Payment, PaymentFile
+from payout.payments.credit_transfer import Payment, PaymentFile, largest_minor
 from payout.payments.details import AccountDetails
 from payout.payments.matching import (
     AFTER,
@@ -282,7 +282,9 @@ def _why_not(
         return LeftOut.COOLING
     if details.currency != account.content.currency:
         return LeftOut.OTHER_CURRENCY
-    return LeftOut.BELOW_SMALLEST if amount_minor < details.smallest_minor else None
+    if amount_minor < details.smallest_minor:
+        return LeftOut.BELOW_SMALLEST
+    return LeftOut.ABOVE_LARGEST if amount_minor > largest_minor(details) else None
 
 
 def _payees_of(plan: Plan) -> list[int]:

@@ -266,7 +266,9 @@ class LeftOut(_message.Message):
     amount_minor: _builtins.int
     """What it is owed, in minor units."""
     reason: _builtins.str
-    """NO_PAYEE, COOLING, OTHER_CURRENCY, BELOW_SMALLEST, ERASED or SUSPENDED."""
+    """NO_PAYEE, COOLING, OTHER_CURRENCY, BELOW_SMALLEST, ABOVE_LARGEST (a SEPA credit transfer has at most
+    999,999,999.99 EUR), ERASED or SUSPENDED.
+    """
     def __init__(
         self,
         *,
@@ -652,7 +654,8 @@ class Unpaid(_message.Message):
     currency: _builtins.str
     """ISO 4217 code."""
     reason: _builtins.str
-    """NO_PAYEE, COOLING, OTHER_CURRENCY, BELOW_SMALLEST, ERASED or SUSPENDED: why a pay run of now would leave it out.
+    """NO_PAYEE, COOLING, OTHER_CURRENCY, BELOW_SMALLEST, ABOVE_LARGEST, ERASED or SUSPENDED: why a pay run of now would
+    leave it out.
     NO_BANK_ACCOUNT: no account holds the pool's money. HELD: it is held, as for a suspended collective or because an
     objection was set aside. RETURNED: its last payment came back or was rejected; the next run pays it again.
     PAYABLE: the next run pays it.

@@ -10,12 +10,15 @@ from datetime import date, datetime
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from ledger.money import decimal_text, minor_unit_exponent
+from ledger.money import MAX_AMOUNT_MINOR, decimal_text, minor_unit_exponent
 from payout.payments.details import AccountDetails
 
 NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 
 _SEPA_CURRENCY: Final = "EUR"
+
+MAX_SEPA_MINOR: Final = 99_999_999_999
+"""Of a SEPA credit transfer: 999,999,999.99 EUR, by the EPC's rulebook. A bank rejects the file of a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class PaymentFile:
     def total_minor(self) -> int:
         """The amount of all payments."""
         return sum(payment.amount_minor for payment in self.payments)
+
+
+def largest_minor(payee: AccountDetails) -> int:
+    """Returns the most that a bank takes as one payment to an account, in minor units."""
+    return MAX_SEPA_MINOR if payee.iban and payee.currency == _SEPA_CURRENCY else MAX_AMOUNT_MINOR
 
 
 def render_pain001(file: PaymentFile) -> bytes:

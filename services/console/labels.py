@@ -80,6 +80,7 @@ LABELS: Final[dict[str, str]] = {
     "COOLING": marked("its account is too new"),
     "OTHER_CURRENCY": marked("its account is in another currency"),
     "BELOW_SMALLEST": marked("it is less than its smallest payment"),
+    "ABOVE_LARGEST": marked("it is more than a bank takes as one payment"),
     "ERASED": marked("its account was erased"),
     "SUSPENDED": marked("it is suspended"),
     "UNMATCHED": marked("A receipt without a payer"),

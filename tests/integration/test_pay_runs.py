@@ -30,12 +30,13 @@ from moiety import (
 )
 from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED, BankLinePart
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_SUSPENDED, DISTRIBUTE_RECEIVED
+from payout.payments.credit_transfer import MAX_SEPA_MINOR
 from payout.store import bank_files, pay_runs
 from payout.store.unpaid import list_owed
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene, require_sound
-from tests.support.scene import NAMED_PLATFORMS, POOL, Scene, event
+from tests.support.scene import NAMED_PLATFORMS, NANO, POOL, Scene, event
 
 POOLS: Final = ("folk", "jazz", "soul")
 DAY: Final = "2026-01-05"
@@ -340,6 +341,32 @@ def test_who_is_not_paid_is_listed_with_the_reason(deploy: Callable[..., Deploym
         ("collectives/irish", "BELOW_SMALLEST", 600)
     ]
     assert scene.balances()["collective/irish"] == 600
+
+
+def test_more_than_a_bank_takes_as_one_payment_is_left_out_until_a_part_is_paid_otherwise(
+    deploy: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    scene = pay_scene(deploy, tmp_path)
+    operator = scene.operator
+    scene.platform.report_revenue(POOL, MAX_SEPA_MINOR, "EUR", request_id="large")
+    operator.record_receipt(POOL, MAX_SEPA_MINOR, platform="tunesmith", request_id="large")
+    scene.submit([event(7, shares={"irish": NANO})], "large")
+    operator.calculate_round(POOL, request_id="large")
+    assert {(each.collective, each.amount_minor, each.reason) for each in operator.list_unpaid(POOL)} == {
+        ("collectives/breton", 400, "PAYABLE"),
+        ("collectives/irish", 600, "ABOVE_LARGEST"),
+        ("collectives/irish", MAX_SEPA_MINOR, "ABOVE_LARGEST"),
+    }
+    run = operator.create_pay_run("jan", "main", "2026-01-09")
+    assert [(each.collective, each.reason, each.amount_minor) for each in run.left_out] == [
+        ("collectives/irish", "ABOVE_LARGEST", MAX_SEPA_MINOR + 600)
+    ]
+    assert [each.collective for each in run.payments] == ["collectives/breton"]
+    with pytest.raises(FailedPreconditionError, match=r"can be paid now \(ABOVE_LARGEST\)"):
+        operator.create_pay_run("feb", "main", "2026-01-09")
+    operator.record_payment(POOL, "irish", 600, request_id="by-hand")
+    assert operator.create_pay_run("feb", "main", "2026-01-09").amount_minor == MAX_SEPA_MINOR
+    assert b">999999999.99<" in operator.create_pay_run_file("feb").content
 
 
 def test_what_is_unpaid_is_listed_with_its_reason_and_its_age(scene: Scene) -> None:
