@@ -14,9 +14,9 @@ from ledger.acts.contacts import Contact
 from ledger.acts.entries import ContactContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError, stored
 from ledger.log.leaves import decode
+from ledger.store import tables as t
 from ledger.store.desk.pace import Pace
 from ledger.store.desk.tables import contact
-from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.registry.acts import Effect, append_act
 from ledger.store.registry.collectives import require_collective
@@ -83,12 +83,13 @@ def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactConte
 def _before(connection: sa.Connection, content: ContactContent, now: datetime) -> datetime | None:
     """When whoever changes a contact had so many changes of it left; None if they still have some."""
     lately = (contact.c.principal == content.principal) & (contact.c.created_at > now - CHANGES.within)
-    changes = sa.select(contact.c.leaf_index, contact.c.created_at).where(lately, contact.c.leaf_index.is_not(None))
+    on = (t.leaf.c.pool_id == REGISTRY.pool_id) & (t.leaf.c.leaf_index == contact.c.leaf_index)
+    changes = sa.select(t.leaf.c.entry, contact.c.created_at).join_from(contact, t.leaf, on).where(lately)
     kinds = {ContactContent.type: ContactContent}
     by_them = [
         at
-        for place, at in connection.execute(changes.order_by(contact.c.leaf_index.desc())).all()
-        if decode(log.read_leaf(connection, REGISTRY, place).entry, kinds).content.by == content.by
+        for entry, at in connection.execute(changes.order_by(contact.c.leaf_index.desc())).all()
+        if decode(bytes(entry), kinds).content.by == content.by
     ]
     return by_them[CHANGES.most - 1] if len(by_them) >= CHANGES.most else None
 
