@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Final
 
 import rfc8785
+from pydantic_core import from_json, to_json
 
 MAX_DEPTH: Final = 100
 """How many objects and lists JSON may have open at a time, the outermost included. The service writes about ten."""
@@ -38,33 +40,48 @@ def canonical(value: Any) -> bytes:
     return rfc8785.dumps(value)
 
 
-def plainly(value: Any) -> bytes:
-    """Returns a value of JSON without fractions, large integers or text other than ASCII in canonical form."""
-    return _spell(value).encode()
-
-
-class _UnusualError(Exception):
-    """A number that is no exact integer."""
-
-
 def parsed(text: bytes) -> Any:
     """Returns what JSON says; a number is an integer below 2^53 or else the nearest double, as RFC 8785 has it.
 
     Raises:
         ValueError: it is not JSON in UTF-8, or nested more than `MAX_DEPTH` deep.
     """
-    return parsed_plainly(text)[0]
+    return parsed_with_form(text)[0]
 
 
-def parsed_plainly(text: bytes) -> tuple[Any, bool]:
-    """Returns what JSON says, and whether `plainly` spells that. Raises what `parsed` does."""
+def parsed_with_form(text: bytes) -> tuple[Any, bool]:
+    """Returns what JSON says, and whether its canonical form is known to be this text. Raises what `parsed` does.
+
+    It is known of an object of exact integers and ASCII text, as almost every entry is.
+    """
     require_shallow(text)
     if text.startswith(b"{") and text.isascii():
         try:
-            return _plain(text.decode()), True
-        except _UnusualError:
-            pass
+            value = from_json(text)
+        except ValueError:
+            pass  # said again below, in the words for all JSON
+        else:
+            if to_json(value) == text and _has_one_form(value):
+                return value, True
     return _any(text.decode()), False
+
+
+def _has_one_form(value: dict[str, Any] | list[Any]) -> bool:
+    """Whether all numbers are exact integers, and objects have their members by name, which is ASCII."""
+    items: Iterable[Any] = value
+    if isinstance(value, dict):
+        names = list(value)
+        if names != sorted(names):
+            return False
+        items = value.values()
+    for item in items:
+        kind = type(item)
+        if kind is int:
+            if not -_EXACT < item < _EXACT:
+                return False
+        elif kind is float or ((kind is dict or kind is list) and not _has_one_form(item)):
+            return False
+    return True
 
 
 def require_shallow(text: bytes) -> None:
@@ -87,16 +104,6 @@ _STEPS: Final = bytes.maketrans(b"{[}]", b"\2\2\0\0")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
 
-def _exact(digits: str) -> int:
-    if len(digits) >= len(str(_EXACT)):
-        raise _UnusualError
-    return int(digits)
-
-
-def _unusual(_: str) -> float:
-    raise _UnusualError
-
-
 def _nearest(digits: str) -> int | float:
     if len(digits) <= len(str(-_EXACT)):
         exact = int(digits)
@@ -106,7 +113,6 @@ def _nearest(digits: str) -> int | float:
 
 
 _any: Final = json.JSONDecoder(parse_int=_nearest).decode
-_plain: Final = json.JSONDecoder(parse_int=_exact, parse_float=_unusual, parse_constant=_unusual).decode
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
-from ledger.log.canonical import canonical, parsed, parsed_plainly, plainly, require_shallow
+from ledger.log.canonical import canonical, parsed, parsed_with_form, require_shallow
 from ledger.log.merkle import leaf_hash
 from ledger.log.text import parse_integer
 from ledger.money import MAX_BALANCE_MINOR
@@ -204,13 +204,11 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     Raises:
         LedgerCorruptError: the entry is not canonical, lacks a field, has an unknown field, or has an unknown type.
     """
-    content, is_plain = _decode_json(entry)
+    content, is_formed = _decode_json(entry)
     kind, pool, index, time = map(content.pop, _ENVELOPE)
     try:
         leaf = Leaf(str(pool), int(index), _time(time), contents[kind].model_validate(content))
-        # What is spelled like an entry of plain values has no others.
-        is_spelled_so = is_plain and len(entry) <= MAX_ENTRY_BYTES and plainly(_document(leaf)) == entry
-        is_canonical = is_spelled_so or encode(leaf).entry == entry
+        is_canonical = (is_formed and _says(leaf, pool, index, time, content, entry)) or encode(leaf).entry == entry
     except KeyError:
         raise LedgerCorruptError(_subject(pool, index), f"unknown type {kind!r}") from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -218,6 +216,23 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     if not is_canonical:
         raise LedgerCorruptError(_subject(pool, index), "the entry is not in canonical form")
     return leaf
+
+
+def _says(leaf: Leaf[Content], pool: object, index: object, time: str, content: dict[str, Any], entry: bytes) -> bool:
+    """Whether a leaf says just what its canonical entry does, so that it need not be spelled again."""
+    return (
+        leaf.pool == pool
+        and type(index) is int
+        and _TIME.fullmatch(time) is not None
+        and leaf.content.model_dump(mode="json") == content
+        and b"true" not in entry  # which Python takes for 1
+        and b"false" not in entry
+        and len(entry) <= MAX_ENTRY_BYTES
+    )
+
+
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+"""The one spelling of a time."""
 
 
 def _subject(pool: object, index: object) -> str:
@@ -241,11 +256,11 @@ def _time(text: str) -> datetime:
 
 
 def _decode_json(entry: bytes) -> tuple[dict[str, Any], bool]:
-    """Returns what an entry says, and whether `plainly` spells that."""
+    """Returns what an entry says, and whether it is known to be canonical JSON."""
     try:
-        document, is_plain = parsed_plainly(entry)
+        document, is_formed = parsed_with_form(entry)
     except ValueError as error:
         raise LedgerCorruptError("a log entry", f"is not JSON: {error}") from None
     if not isinstance(document, dict) or not document.keys() >= _NAMED:
         raise LedgerCorruptError("a log entry", "lacks type, pool, index or time")
-    return document, is_plain
+    return document, is_formed

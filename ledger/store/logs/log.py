@@ -246,6 +246,12 @@ def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLe
     raise NotFoundError(f"pools/{pool.name}/leaves/{index}")
 
 
+_LEAVES: Final = """
+SELECT leaf_index, entry, hash FROM leaf
+WHERE pool_id = %s AND leaf_index >= %s AND leaf_index < %s ORDER BY leaf_index LIMIT %s
+"""
+
+
 def read_leaves(
     connection: sa.Connection, pool: PoolRef, start: int, end: int, *, chunk: int = 1000
 ) -> Iterator[EncodedLeaf]:
@@ -254,19 +260,16 @@ def read_leaves(
     Raises:
         LedgerCorruptError: the log has a gap.
     """
+    # In binary, by the driver itself, which takes less than half of the time.
+    cursor = driver_connection(connection).cursor(binary=True)
     while start < end:
-        rows = connection.execute(
-            sa.select(t.leaf.c.leaf_index, t.leaf.c.entry, t.leaf.c.hash)
-            .where(t.leaf.c.pool_id == pool.pool_id, t.leaf.c.leaf_index >= start, t.leaf.c.leaf_index < end)
-            .order_by(t.leaf.c.leaf_index)
-            .limit(chunk)
-        ).all()
+        rows: list[Any] = cursor.execute(_LEAVES, (pool.pool_id, start, end, chunk)).fetchall()
         if not rows:
             return
-        for row in rows:
-            if row.leaf_index != start:
+        for index, entry, hash_ in rows:
+            if index != start:
                 raise LedgerCorruptError(f"pools/{pool.name}/leaves/{start}", "is missing from the log")
-            yield EncodedLeaf(row.leaf_index, bytes(row.entry), bytes(row.hash))
+            yield EncodedLeaf(index, bytes(entry), bytes(hash_))
             start += 1
 
 
