@@ -83,6 +83,8 @@ def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
         raise InvalidInputError.of(
             field, "must have %(least)s to %(most)s characters, got %(got)s", least=least, most=most, got=len(value)
         )
+    if value.isascii() and value.isprintable():  # as most are, in a fifth of the time
+        return value
     if _CONTROL.search(value):
         raise InvalidInputError.of(field, "must not contain control characters")
     if _MISLEADING.search(value):

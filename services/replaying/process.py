@@ -28,14 +28,15 @@ Asked = tuple[int, UsageContent] | None
 
 
 def work(server: Connection) -> None:
-    """Say that it is there, be told the source, and answer what is asked until the server closes its end.
+    """Be told the source, and answer what is asked until the server closes its end.
 
-    To a leaf the answer is its BatchTotals, or what was found in it. All else that goes wrong ends the process, and so
-    the replay.
+    Until it is told the source, it answers nothing by nothing: that it is there. To a leaf the answer is its
+    BatchTotals, or what was found in it. All else that goes wrong ends the process, and so the replay.
     """
     with suppress(EOFError, ConnectionError):
-        server.send(None)
-        source: Source = server.recv()
+        source: Source | None
+        while (source := server.recv()) is None:
+            server.send(None)
         url, role, pooler = source.address
         database = Database(url, connections=2, role=role, pooler=pooler)
         bodies = open_bodies(source.bodies_url)

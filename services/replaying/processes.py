@@ -46,7 +46,7 @@ class Replaying:
         self._forks = Forks("services.replaying", lambda: os.environ | _KEPT_MEMORY)
         self._lock, self._in_use = Lock(), Lock()
         self._first: Connection | None = None
-        """The end of the first process, until it says that it is there: what it was forked from is loaded then."""
+        """The end of the first process, until it answers: what it was forked from is loaded then."""
         self._is_loaded = False
 
     def load(self, wait_seconds: float | None = 0) -> bool:
@@ -58,7 +58,9 @@ class Replaying:
             if self._is_loaded:
                 return True
             try:
-                self._first = self._first or self._fork()
+                if self._first is None:
+                    self._first = self._fork()
+                    self._first.send(None)
                 self._is_loaded = self._first.poll(wait_seconds)
                 if self._is_loaded:
                     self._first.recv()
@@ -74,7 +76,10 @@ class Replaying:
             yield Processes(partial(self._begun, source, stack))
 
     def _begun(self, source: Source, stack: ExitStack) -> list[Connection]:
-        """The ends of new processes, until the stack is closed; none if another replay has some, or no fork can be."""
+        """The ends of new processes, until the stack is closed; none if another replay has some, or no fork can be.
+
+        Nobody waits until they are there: what is sent to them waits for them.
+        """
         if not self.load() or not self._in_use.acquire(blocking=False):
             return []
         stack.callback(self._in_use.release)
@@ -82,9 +87,7 @@ class Replaying:
             ends = [stack.enter_context(self._fork()) for _ in range(PROCESSES)]
             for end in ends:
                 end.send(source)
-            for end in ends:
-                end.recv()  # it is there
-        except (OSError, EOFError):
+        except OSError:
             stack.close()
             return []
         return ends

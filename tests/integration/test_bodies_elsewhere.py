@@ -161,6 +161,22 @@ def test_where_the_store_is_away_nothing_is_recorded_and_the_same_call_succeeds_
     assert send(scene, large(1), "b").accepted_count == MANY
 
 
+def test_a_body_in_a_file_is_read_without_postgres_and_one_in_postgres_without_the_folder(
+    deploy: Callable[..., Deployment], database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, away = (tmp_path / "objects").as_uri(), tmp_path / "away"
+    scene = open_scene(deploy(bodies_url=url))
+    send(scene, large(1), "large")
+    scene.submit([event(1)], "small")
+    pool, digest, small = ref(database), digest_of(database, "large"), digest_of(database, "small")
+    away.write_text("no folder")
+    assert sha256(Bodies(open_objects(away.as_uri())).fetch(database, pool, small)).digest() == small
+    with pytest.raises(StoreUnavailableError):
+        Bodies(open_objects(away.as_uri())).fetch(database, pool, digest)
+    monkeypatch.setattr(Database, "reading", lambda _: pytest.fail("Postgres was asked"))
+    assert sha256(Bodies(open_objects(url)).fetch(database, pool, digest)).digest() == digest
+
+
 def test_a_remote_store_that_is_away_is_unavailable_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

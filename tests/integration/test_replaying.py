@@ -129,6 +129,7 @@ def test_a_process_that_is_killed_ends_the_replay_and_not_the_next(
 
     def killed(self: Processes, leaf_index: int, content: object) -> object:
         begun = begin(self, leaf_index, content)  # type: ignore[arg-type]
+        assert leaf_index > FIRST_BATCH or waiting(2) == 2
         kill_forked()
         return begun
 
@@ -146,6 +147,7 @@ def test_nobody_waits_for_a_process_once_the_call_is_given_up(deployment: Deploy
     with replaying.weighing(source) as weighing:
         work_of_call.reset(given)
         assert weighing.begin(FIRST_BATCH, content)
+        assert waiting(2) == 2
         for process in forked():
             os.kill(process, signal.SIGSTOP)
         waited = weighing.begin(FIRST_BATCH, content)

@@ -48,6 +48,8 @@ def open_bodies(url: str) -> Bodies:
 class FolderObjects:
     """Objects as files of a folder, for one machine or a shared disk. Written beside and renamed, and synced."""
 
+    are_near: Final = True
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -62,7 +64,8 @@ class FolderObjects:
         """See `Objects`."""
         with _available():
             try:
-                return (self._folder / key).read_bytes()
+                with open(f"{self._folder}/{key}", "rb", buffering=0) as file:  # noqa: PTH123  # a tenth of a Path's time
+                    return file.read()
             except FileNotFoundError:
                 return None
 

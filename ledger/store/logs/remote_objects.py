@@ -22,6 +22,8 @@ _ATTEMPTS: Final = 3
 class RemoteObjects:
     """Objects in a store that obstore reaches. Its `put` returns once the store has the object durably."""
 
+    are_near: Final = False
+
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
