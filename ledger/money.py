@@ -15,6 +15,14 @@ MAX_BALANCE_MINOR: Final = 2**63 - 1
 """The most that an account may have: the largest Postgres bigint."""
 
 
+def is_currency(code: str) -> bool:
+    """Returns whether ISO 4217 lists a code, with a minor unit."""
+    try:
+        return Currency(code).exponent is not None
+    except ValueError:
+        return False
+
+
 def minor_unit_exponent(currency: str, field: str = "currency") -> int:
     """Returns how many decimal digits the currency's minor unit has: 2 for EUR, 0 for JPY, 3 for BHD.
 

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as Defused
 
-from ledger.errors import Fact, InvalidInputError
+from ledger.errors import Fact, InvalidInputError, Sentence
 from ledger.money import MAX_AMOUNT_MINOR, minor_unit_exponent
 from payout.payments.reasons import in_words
 
@@ -274,10 +274,13 @@ def _balance(statement: Element, *codes: str) -> tuple[int, str, date]:
 
 def _lines(parts: Sequence[Element], currency: str) -> tuple[Line, ...]:
     lines = tuple(_booked(parts, currency))
-    for what, sign in (("credits", 1), ("debits", -1)):
+    for reason, sign in (
+        (Sentence("has credits of %(moved_minor)s in total, and %(most_minor)s is the most"), 1),
+        (Sentence("has debits of %(moved_minor)s in total, and %(most_minor)s is the most"), -1),
+    ):
         moved = sum(max(0, sign * line.amount_minor) for line in lines)
         if moved > MAX_MOVED_MINOR:
-            raise _refused(f"has {what} of {moved:,} minor units in total, and {MAX_MOVED_MINOR:,} is the most")
+            raise _refused(reason, moved_minor=moved, most_minor=MAX_MOVED_MINOR, currency=currency)
     return lines
 
 

@@ -69,7 +69,7 @@ class Principal:
         return f"{self.role.value}/{self.id}"
 
     @classmethod
-    def parse(cls, name: str) -> Principal:
+    def parse(cls, name: str, field: str = "principal") -> Principal:
         """Returns the principal of a resource name.
 
         Raises:
@@ -78,8 +78,8 @@ class Principal:
         collection, slash, identity = name.partition("/")
         if not slash or collection not in tuple(Role):
             known = ", ".join(f"{role.value}/..." for role in Role)
-            raise InvalidInputError.of("principal", "must be one of %(known)s, got %(got)r", known=known, got=name[:80])
-        return cls(Role(collection), require_resource_id(identity, "principal"))
+            raise InvalidInputError.of(field, "must be one of %(known)s, got %(got)r", known=known, got=name[:80])
+        return cls(Role(collection), require_resource_id(identity, field))
 
 
 class UnauthenticatedError(LedgerError):

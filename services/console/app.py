@@ -34,8 +34,9 @@ from services.console import cookies
 from services.console.assets import assets
 from services.console.calls import Calls
 from services.console.reading import FORM_BYTES, Sent, read_form, throw_away
+from services.console.refusals import Speaker
 from services.console.routes import PAGES, Page
-from services.console.texts import tongue_of
+from services.console.texts import Tongue, tongue_of
 from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
 from services.parts import Parts
 from services.settings import Settings
@@ -120,10 +121,10 @@ class Console:
                 sent = await self._sent(page, request) if request.method == "POST" else Sent()
                 return await self._run(request, self._answer, page, request, sent)
             except (InvalidInputError, MessageTooLargeError) as error:
-                return PlainTextResponse(f"{error}\n", 400, {"connection": "close"})
-            except OverloadedError:
-                said = "too many pages are being made; try again\n"
-                return PlainTextResponse(said, 503, {"retry-after": "1", "connection": "close"})
+                return PlainTextResponse(_plainly(request, error), 400, {"connection": "close"})
+            except OverloadedError as error:
+                headers = {"retry-after": "1", "connection": "close"}
+                return PlainTextResponse(_plainly(request, error), 503, headers)
 
         return endpoint
 
@@ -230,11 +231,10 @@ class Console:
         return cookies.kept(answer, is_secure=_is_secure(request, self._public_url))
 
     def _visit(self, request: Request, sent: Sent) -> Visit:
-        tongue = tongue_of(request.cookies.get(cookies.LANGUAGE, ""), request.headers.get("accept-language", ""))
         return Visit(
             parts=self._parts,
             calls=self._calls,
-            tongue=tongue,
+            tongue=_tongue(request),
             path=request.url.path,
             ids=request.path_params,
             query=request.query_params,
@@ -277,12 +277,11 @@ def _failed(visit: Visit, page: Page, error: Exception) -> Response:
     """
     said = UnreadableError() if isinstance(error, FAILED_READING) else error
     status = status_of(said, visit.request_id)
-    detail = status.message
+    detail = visit.said(said)
     if not is_expected(said):
         path = page.path if page.is_open else visit.path[:200]
         logger.error("page failed", path=path, request_id=visit.request_id, exc_info=error)
-        what = detail if isinstance(said, UnreadableError) else visit.text("Something went wrong here.")
-        detail = " ".join((what, visit.text("The log names it by:"), visit.request_id))
+        detail = " ".join((detail, visit.text("The log names it by:"), visit.request_id))
     return visit.page("error.html", _STATUS[status.code], title=visit.text("This did not work"), detail=detail)
 
 
@@ -300,6 +299,15 @@ def _require_own_form(request: Request, visit: Visit) -> None:
         raise FormStaleError
     if not hmac.compare_digest(visit.form.get("token", "").encode(), token_of(secret).encode()):
         raise FormStaleError
+
+
+def _tongue(request: Request) -> Tongue:
+    return tongue_of(request.cookies.get(cookies.LANGUAGE, ""), request.headers.get("accept-language", ""))
+
+
+def _plainly(request: Request, error: Exception) -> str:
+    """What is wrong with a request of which no page can be made."""
+    return f"{Speaker(_tongue(request)).said(error)}\n"
 
 
 def _is_secure(request: Request, public_url: str) -> bool:

@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 from services.access.keyring import KeyRing
 from services.access.keys import Caller
 from services.api.calls.call import Call, require_fields
-from services.api.calls.errors import status_of
 from services.api.contract import Services
 
 
@@ -47,8 +46,3 @@ class Calls:
             raise
         call.done()
         return response
-
-
-def said(error: Exception, request_id: str) -> str:
-    """What an error says to people, and nothing internal."""
-    return str(status_of(error, request_id).message)

@@ -80,30 +80,43 @@ def money(context: Context, amount_minor: int, currency: str) -> str:
     return money_text(amount_minor, currency, _locale(context))
 
 
-@pass_context
-def count(context: Context, number: int | str, signed: bool = False) -> str:
-    """A whole number, grouped."""
-    whole = int(number)
+def count_text(whole: int, locale: Locale, *, signed: bool = False) -> str:
+    """Returns a whole number, grouped."""
     sign = "\N{MINUS SIGN}" if whole < 0 else "+" if signed and whole else ""
     with localcontext(prec=DIGITS):
-        return f"{sign}{format_decimal(abs(whole), locale=_locale(context))}"
+        return f"{sign}{format_decimal(abs(whole), locale=locale)}"
 
 
-@pass_context
-def percent(context: Context, ppm: int) -> str:
-    """Millionths as a percentage, with as many digits as it has: 2.5% in English, 2,5 % in German."""
-    locale = _locale(context)
+def percent_text(ppm: int, locale: Locale) -> str:
+    """Returns millionths as a percentage, with as many digits as it has: 2.5% in English, 2,5 % in German."""
     pattern = copy(locale.percent_formats[None])
     pattern.frac_prec = (0, PERCENT_DIGITS)
     shown: str = pattern.apply(Decimal(ppm) / PPM, locale)
     return shown
 
 
+def factor_text(ppm: int, locale: Locale) -> str:
+    """Returns millionths as a factor."""
+    shown: str = format_decimal(Decimal(ppm) / PPM, format="#,##0.######", locale=locale)
+    return shown
+
+
+@pass_context
+def count(context: Context, number: int | str, signed: bool = False) -> str:
+    """A whole number, in a template."""
+    return count_text(int(number), _locale(context), signed=signed)
+
+
+@pass_context
+def percent(context: Context, ppm: int) -> str:
+    """A percentage, in a template."""
+    return percent_text(ppm, _locale(context))
+
+
 @pass_context
 def factor(context: Context, ppm: int) -> str:
-    """Millionths as a factor."""
-    shown: str = format_decimal(Decimal(ppm) / PPM, format="#,##0.######", locale=_locale(context))
-    return shown
+    """A factor, in a template."""
+    return factor_text(ppm, _locale(context))
 
 
 def moment(value: Any) -> datetime | None:
@@ -116,16 +129,19 @@ def moment(value: Any) -> datetime | None:
     return found
 
 
+def moment_text(found: datetime, locale: Locale) -> str:
+    """Returns a time to the minute in UTC."""
+    both = format_time(found, "short", tzinfo=UTC, locale=locale), format_date(found, "medium", locale=locale)
+    return str(locale.datetime_formats["medium"]).format(*both)
+
+
 @pass_context
 def when(context: Context, value: Any) -> Markup:
     """A time to the minute in UTC, which machines can read too."""
     found = moment(value)
     if found is None:
         return Markup("")
-    locale = _locale(context)
-    both = format_time(found, "short", tzinfo=UTC, locale=locale), format_date(found, "medium", locale=locale)
-    shown = str(locale.datetime_formats["medium"]).format(*both)
-    return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), shown)
+    return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), moment_text(found, _locale(context)))
 
 
 @pass_context
@@ -139,11 +155,16 @@ def day(context: Context, value: Any) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(said, shown)
 
 
+def duration_text(seconds: int, locale: Locale) -> str:
+    """Returns how long something takes, roughly, in words."""
+    shown: str = format_timedelta(seconds, threshold=2, locale=locale)
+    return shown
+
+
 @pass_context
 def duration(context: Context, seconds: int) -> str:
-    """How long something takes, roughly, in words."""
-    shown: str = format_timedelta(seconds, threshold=2, locale=_locale(context))
-    return shown
+    """A duration, in a template."""
+    return duration_text(seconds, _locale(context))
 
 
 def digest(value: bytes | str) -> Markup:

@@ -12,13 +12,31 @@ from babel.numbers import get_group_symbol
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from ledger.errors import BusyError, InvalidInputError, LostRaceError, NotFoundError, StateError
+from ledger.errors import (
+    AlreadyExistsError,
+    BusyError,
+    InvalidInputError,
+    LedgerError,
+    LostRaceError,
+    NotFoundError,
+    QuotaError,
+    StateError,
+)
 from ledger.money import minor_unit_exponent
+from ledger.registry import require_resource_id
 from services.access.permissions import PermissionDeniedError
-from services.console.calls import said
 from services.console.visit import Visit, go
 
-REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
+REFUSED: Final = (
+    InvalidInputError,
+    StateError,
+    LostRaceError,
+    BusyError,
+    NotFoundError,
+    AlreadyExistsError,
+    PermissionDeniedError,
+    QuotaError,
+)
 """What a handler may say against an act, which the page then says beside its form."""
 
 MOST: Final = 2**63 - 1
@@ -46,6 +64,23 @@ def text_of(visit: Visit, name: str) -> str:
     return _LINES.sub(" ", visit.form.get(name, "").strip())
 
 
+def id_of(visit: Visit, name: str, *, of: str = "") -> str:
+    """Returns a field that is the id of something, so that nobody is told of names that they never wrote.
+
+    Args:
+        visit: the visit.
+        name: the field.
+        of: the collection whose names people may write too, such as `pools`.
+
+    Raises:
+        InvalidInputError: it is no id, or is missing.
+    """
+    written = text_of(visit, name)
+    if not written:
+        raise InvalidInputError.of(name, "is required")
+    return require_resource_id(written.removeprefix(f"{of}/"), name)
+
+
 def required_of(visit: Visit, name: str) -> str:
     """Returns a field that the page's form always has, so that nothing is taken for what nobody sent.
 
@@ -64,7 +99,7 @@ def choice_of(visit: Visit, name: str, choices: Mapping[str, T]) -> T:
         InvalidInputError: it has another one, or is missing.
     """
     if visit.form.get(name) not in choices:
-        raise InvalidInputError.of(name, f"must be one of {', '.join(choices)}")
+        raise InvalidInputError.of(name, "must be one of %(choices)s", choices=", ".join(choices))
     return choices[visit.form[name]]
 
 
@@ -117,7 +152,7 @@ def new_request_id() -> str:
     return f"console-{secrets.token_hex(8)}"
 
 
-def acted(visit: Visit, acts: dict[str, Made], path: str, again: Callable[[str], Response]) -> Response:
+def acted(visit: Visit, acts: dict[str, Made], path: str, again: Callable[[LedgerError], Response]) -> Response:
     """Carry out the act that the form names, and lead on: to what was proposed, or to a page that says it is done.
 
     Args:
@@ -130,7 +165,7 @@ def acted(visit: Visit, acts: dict[str, Made], path: str, again: Callable[[str],
         method, request = choice_of(visit, "act", acts)()
         answer: Any = visit.call(method, request)
     except REFUSED as error:
-        return again(said(error, visit.request_id))
+        return again(error)
     if proposal := getattr(answer, "proposal", ""):
         # Who is no operator cannot open the proposal, and stays on their own page.
         return go(f"/{proposal}" if visit.is_reader() else path, done="proposed")

@@ -126,6 +126,9 @@ LABELS: Final[dict[str, str]] = {
 }
 """What is said for each value. One that is missing is said as the contract has it."""
 
+STATES: Final = ("ROUND_STATE", "PROPOSAL_STATE", "OBJECTION_ANSWER", "PAYMENT_STATE")
+"""Enums of which sentences name values by what follows the enum's name."""
+
 
 @pass_context
 def label(context: Context, value: int | str, kind: str = "") -> str:

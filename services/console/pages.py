@@ -13,6 +13,7 @@ from services.access.keys import Role
 from services.console.assets import asset_path
 from services.console.formats import FILTERS
 from services.console.labels import LABELS, label
+from services.console.naming import FIELDS, TERMS
 from services.console.texts import LANGUAGES, translations
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -32,7 +33,14 @@ def environment(language: str) -> jinja2.Environment:
     found: Any = made
     found.install_gettext_translations(translations(language), newstyle=True)
     made.filters |= FILTERS | {"label": label}
-    made.globals |= {"asset": asset_path, "languages": LANGUAGES, "Role": Role, "labels": LABELS}
+    made.globals |= {
+        "asset": asset_path,
+        "languages": LANGUAGES,
+        "Role": Role,
+        "labels": LABELS,
+        "FIELDS": FIELDS,
+        "TERMS": TERMS,
+    }
     return made
 
 

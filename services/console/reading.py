@@ -72,7 +72,9 @@ async def throw_away(request: Request, bytes_max: int) -> None:
                 if size > bytes_max:
                     return
     except TimeoutError:
-        raise InvalidInputError.of("form", f"did not come within {FORM_SECONDS:g} s") from None
+        raise InvalidInputError.of(
+            "form", "did not come within %(seconds)s seconds", seconds=int(FORM_SECONDS)
+        ) from None
     except GoneError:
         return
 

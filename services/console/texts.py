@@ -54,6 +54,10 @@ class Tongue:
         """Returns a text in the language."""
         return translations(self.language).gettext(message)
 
+    def has(self, message: str) -> bool:
+        """Whether the language says a text in its own words."""
+        return self.language == "en" or self.text(message) is not message
+
 
 @cache
 def tongue_of(chosen: str, accepted: str) -> Tongue:

@@ -12,15 +12,21 @@ from urllib.parse import quote, urlencode
 from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from ledger.errors import LedgerError
 from services.access.keys import Caller, Role
 from services.console.calls import Calls
 from services.console.menu import menu
 from services.console.pages import render
+from services.console.refusals import Speaker, currency_in, names_in
 from services.console.texts import Tongue
 from services.parts import Parts
 
 if TYPE_CHECKING:
     from services.access.openid_provider import OpenIdProvider
+
+
+Problem = LedgerError | str
+"""What a page says is wrong: what a handler says against it, or a text in the reader's language; empty for nothing."""
 
 
 class PageMissingError(Exception):
@@ -115,14 +121,22 @@ class Visit:
         return self.calls.make(self.caller, method, request, self.request_id)
 
     def page(self, template: str, /, status: int = 200, **values: Any) -> Response:
-        """Returns a page made by a template."""
+        """Returns a page made by a template. A `problem` is said as the page calls things."""
+        values = {**self.shown, **values}
+        if isinstance(problem := values.get("problem"), Exception):
+            values["problem"] = self.said(problem, values)
         shown = {
             "visit": self,
             "tongue": self.tongue,
             "menu": menu(self.role, self.path) if self.signed_in else [],
             "done": self.query.get("done", ""),
         }
-        return HTMLResponse(render(self.tongue.language, template, {**shown, **self.shown, **values}), status)
+        return HTMLResponse(render(self.tongue.language, template, {**shown, **values}), status)
+
+    def said(self, error: Exception, values: Mapping[str, Any] | None = None) -> str:
+        """Returns what an error says, on a page that shows these values."""
+        on_it = {**self.shown, **(values or {})}
+        return Speaker(self.tongue, dict(names_in(on_it)), currency_in(on_it, self.form)).said(error)
 
     def typed(self, field: str, stored: object = "", /, **marks: str | None) -> object:
         """Returns what the form that this page refuses had in a field, so that nobody types it again.

@@ -155,7 +155,7 @@ def test_what_is_refused_stays_in_the_form_that_was_sent_and_in_no_other(scene: 
     irish.open(f"/pools/{POOL}/rounds/1")
     refused = irish.send(f"/pools/{POOL}/rounds/1/object", reason=f"{HOSTILE}\u202e")
     assert (refused.status, refused.alert) == (
-        409, "reason: must not contain characters that break lines, or reorder or hide others",
+        409, "Reason: must not contain characters that break lines, or reorder or hide others",
     )  # fmt: skip
     assert areas_of(refused.html) == [f"{HOSTILE}\u202e"]
     assert irish.send(f"/pools/{POOL}/rounds/1/object", reason=HOSTILE).status == 200
@@ -208,7 +208,7 @@ def test_a_form_that_is_not_in_utf_8_is_refused(scene: Scene) -> None:
     assert token
     path = f"http://{browser.address}/pools/{POOL}/rounds/1/object"
     answer = browser.http.post(path, {"token": token[1], "reason": b"Zu wenig f\xfcr uns"}, timeout=60)
-    assert (answer.status_code, answer.text) == (400, "form: must be fields in UTF-8, as pages send them\n")
+    assert (answer.status_code, answer.text) == (400, "The form: must be fields in UTF-8, as pages send them\n")
 
 
 def test_a_stranger_is_asked_to_sign_in_and_then_led_on(scene: Scene) -> None:
@@ -552,9 +552,9 @@ def test_pages_of_readers_are_closed_to_others(scene: Scene, principal: str) -> 
 def test_an_auditor_reads_and_does_nothing(scene: Scene) -> None:
     browser = browser_of(scene, "auditors/ada")
     browser.open("/people")
-    assert "may not use" in browser.send("/people", act="register", name="operators/mallory").alert
+    assert "This is not for you" in browser.send("/people", act="register", name="operators/mallory").alert
     fields = {"id": "x", "display_name": "x", "members": "1", "equity": "1", "status": "ACTIVE", "domains": ""}
-    assert "may not use" in browser.send("/registry", headers=None, **fields).alert
+    assert "This is not for you" in browser.send("/registry", headers=None, **fields).alert
     assert "Approve" not in browser.open(f"/pools/{POOL}/rounds/1").text
 
 

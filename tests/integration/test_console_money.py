@@ -298,7 +298,7 @@ def test_what_is_refused_stays_in_its_own_form(scene: Scene) -> None:
     operator = browser_of(scene, "operators/olive", f"/pools/{POOL}/money")
     wanted = {"act": "grant", "collective": "irish", "amount": "1e3", "reason": HOSTILE}
     shown = operator.send(f"/pools/{POOL}/money", headers=None, **wanted)
-    assert shown.alert == "amount: must be a number in digits 0 to 9, with a point or a comma before decimals"
+    assert shown.alert == "Amount: must be a number in digits 0 to 9, with a point or a comma before decimals"
     typed = {
         name: unescape(value) for name, value in re.findall(r'<input id="([\w-]+)"[^>]* value="([^"]+)"', shown.html)
     }
@@ -313,3 +313,18 @@ def test_what_is_refused_stays_in_its_own_form(scene: Scene) -> None:
     )
     assert 'value="ten"' in shown.html
     assert ">a.example b.example</textarea>" in shown.html
+
+
+def test_a_refusal_is_said_in_german_with_amounts_in_euro(scene: Scene) -> None:
+    olive, irish = (signed_in(scene.deployment, name, "de") for name in ("operators/olive", "collectives/irish"))
+    money = f"/pools/{POOL}/money"
+    olive.open(money)
+    fields = {"act": "grant", "collective": "irish", "amount": "999,50", "reason": "x", "request_id": "console-1"}
+    shown = olive.send(money, headers=None, **fields)
+    assert (shown.status, shown.alert) == (
+        409, "Konto commons: hat 0,00\N{NO-BREAK SPACE}€, und 999,50\N{NO-BREAK SPACE}€ sind nötig",
+    )  # fmt: skip
+    irish.open("/payments")
+    shown = irish.send("/payments", act="contact", email="office", language="de")
+    assert shown.alert == "Adresse: muss eine Adresse wie office@irish.example sein, in ASCII"
+    assert olive.open(f"/pools/{POOL}/rounds/77").text.count("Runde 77 gibt es nicht") == 1

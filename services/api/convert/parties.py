@@ -9,7 +9,7 @@ from ledger.acts.contacts import Contact
 from ledger.acts.controls import Controls
 from ledger.acts.entries import KeyKind, PrincipalStatus
 from ledger.acts.people import People, Person
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, Sentence
 from ledger.registry import MAX_NAMED, PPM, Collective, CollectiveStatus, Platform
 from ledger.store.desk.contacts import KeptContact
 from moiety import DomainMap, InvalidDomainError
@@ -94,7 +94,7 @@ def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
         try:
             (canonical,) = DomainMap({collective_id: [domain]}).domains_of(collective_id)
         except InvalidDomainError as error:
-            raise InvalidInputError.of(field, "%(got)r %(why)s", got=domain[:80], why=error.reason) from None
+            raise InvalidInputError.of(field, "%(got)r %(why)s", got=domain[:80], why=Sentence(error.reason)) from None
         if domain != canonical:
             raise InvalidInputError.of(
                 field, "must be written %(canonical)r, got %(got)r", canonical=canonical, got=domain

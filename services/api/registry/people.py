@@ -67,7 +67,7 @@ class PeopleMethods:
         return convert.api_key_to_proto(outcome.done)
 
     def UpdatePrincipal(self, request: pb.UpdatePrincipalRequest, context: grpc.ServicerContext) -> pb.Principal:
-        principal = Principal.parse(request.principal.name)
+        principal = Principal.parse(request.principal.name, "principal.name")
         if principal.role not in (Role.OPERATOR, Role.AUDITOR):
             raise InvalidInputError.of("principal.name", "must name an operator or auditor")
         content = PrincipalContent(principal=principal.name, status=convert.status_of(request.principal).value)

@@ -8,10 +8,9 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from moiety.v1 import webhooks_pb2 as pb
-from services.console.calls import said
-from services.console.forms import REFUSED, acted, text_of
+from services.console.forms import REFUSED, acted, id_of, text_of
 from services.console.views.pools import PAGE
-from services.console.visit import Visit, go
+from services.console.visit import Problem, Visit, go
 
 _STATES: Final = {
     "pause": pb.WEBHOOK_STATE_PAUSED,
@@ -20,7 +19,7 @@ _STATES: Final = {
 }
 
 
-def listed(visit: Visit, *, problem: str = "", made: Any = None) -> Response:
+def listed(visit: Visit, *, problem: Problem = "", made: Any = None) -> Response:
     """The webhooks that the visitor may see, and the secret of one that was `made` just now."""
     request = pb.ListWebhooksRequest(page_size=PAGE, page_token=visit.query.get("after", ""))
     answer = visit.call("WebhooksService/ListWebhooks", request)
@@ -34,7 +33,7 @@ def _create(visit: Visit) -> tuple[str, Message]:
     log = text_of(visit, "log")
     webhook = pb.Webhook(
         owner=text_of(visit, "owner"),
-        log=log if log == "registry" or log.startswith("pools/") else f"pools/{log}",
+        log=log if log == "registry" else f"pools/{id_of(visit, 'log', of='pools')}",
         url=text_of(visit, "url"),
         types=text_of(visit, "types").replace(",", " ").split(),
     )
@@ -62,21 +61,22 @@ def change(visit: Visit) -> Response:
 
         return made
 
-    def again(problem: str) -> Response:
+    def again(problem: Problem) -> Response:
         return listed(visit, problem=problem)
 
     if making := _SECRET.get(visit.form.get("act", "")):
         try:
             made = visit.call(*making(visit))
         except REFUSED as error:
-            return again(said(error, visit.request_id))
+            return again(error)
         return listed(visit, made=made)
     if visit.form.get("act") == "test":
         try:
             answer = visit.call("WebhooksService/TestWebhook", pb.TestWebhookRequest(name=name))
         except REFUSED as error:
-            return again(said(error, visit.request_id))
+            return again(error)
         if answer.problem:
-            return again(f"{name.removeprefix('webhooks/')}: {answer.problem}")
+            said = visit.text("In the service's own words: %(words)s") % {"words": answer.problem}
+            return again(f"{name.removeprefix('webhooks/')}: {said}")
         return go("/webhooks", done="saved")
     return acted(visit, {wanted: state(wanted) for wanted in _STATES}, "/webhooks", again)

@@ -11,15 +11,15 @@ from starlette.responses import Response
 from ledger.errors import InvalidInputError
 from moiety.v1 import accounts_pb2, revenue_pb2
 from services.access.keys import Role
-from services.console.forms import acted, amount_of, choice_of, new_request_id, request_id_of, text_of
+from services.console.forms import acted, amount_of, choice_of, id_of, new_request_id, request_id_of, text_of
 from services.console.views.pools import PAGE, everything, own_balances, pool_of
-from services.console.visit import Visit
+from services.console.visit import Problem, Visit
 
 RECEIPTS_MOST: Final = 20_000
 """Receipts of a pool that are searched for those without a payer: sixteen years of a hundred platforms' months."""
 
 
-def show(visit: Visit, *, problem: str = "") -> Response:
+def show(visit: Visit, *, problem: Problem = "") -> Response:
     """What was reported and received, and what of it is nobody's; a platform sees its own."""
     pool = pool_of(visit)
     reports = visit.call(
@@ -140,7 +140,7 @@ def act(visit: Visit) -> Response:
 
     def release() -> tuple[str, Message]:
         release = accounts_pb2.Release(
-            collective=f"collectives/{text_of(visit, 'collective')}",
+            collective=f"collectives/{id_of(visit, 'collective')}",
             amount_minor=amount_of(visit, "amount", currency),
             to_commons=choice_of(visit, "to", {"collective": False, "commons": True}),
             reason=text_of(visit, "reason"),
@@ -150,7 +150,7 @@ def act(visit: Visit) -> Response:
 
     def grant() -> tuple[str, Message]:
         grant = accounts_pb2.Grant(
-            collective=f"collectives/{text_of(visit, 'collective')}",
+            collective=f"collectives/{id_of(visit, 'collective')}",
             amount_minor=amount_of(visit, "amount", currency),
             reason=text_of(visit, "reason"),
         )
@@ -159,7 +159,7 @@ def act(visit: Visit) -> Response:
 
     def pay() -> tuple[str, Message]:
         payment = accounts_pb2.Payment(
-            collective=f"collectives/{text_of(visit, 'collective')}",
+            collective=f"collectives/{id_of(visit, 'collective')}",
             amount_minor=amount_of(visit, "amount", currency),
             reference=text_of(visit, "reference"),
         )
@@ -180,12 +180,11 @@ def act(visit: Visit) -> Response:
 
 
 def _platform(visit: Visit) -> str:
-    platform = text_of(visit, "platform").removeprefix("platforms/")
-    return f"platforms/{platform}" if platform else ""
+    return f"platforms/{id_of(visit, 'platform', of='platforms')}" if text_of(visit, "platform") else ""
 
 
 def _of(visit: Visit, pool: str, collection: str) -> str:
     name = text_of(visit, "name")
     if not name.startswith(f"{pool}/{collection}/"):
-        raise InvalidInputError.of("name", f"must be one of {pool}/{collection}")
+        raise InvalidInputError.of("name", "must be one of the names on this page")
     return name

@@ -9,11 +9,12 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import InvalidInputError, NotFoundError
+from ledger.registry import require_resource_id
 from moiety.v1 import payments_pb2 as pb
-from services.console.forms import acted, amount_of, text_of
+from services.console.forms import acted, amount_of, id_of, text_of
 from services.console.views.contacts import contact_of, wanted_contact
 from services.console.views.pools import PAGE, everything
-from services.console.visit import PageMissingError, Visit
+from services.console.visit import PageMissingError, Problem, Visit
 
 SHOWN: Final = 200
 """Payments of a run that its page has: a page is to stay under 100 KB. The file has all."""
@@ -26,7 +27,7 @@ _FORMS: Final = {
 _CODES: Final = ("country", "iban", "account", "bic", "currency")
 
 
-def own(visit: Visit, *, problem: str = "") -> Response:
+def own(visit: Visit, *, problem: Problem = "") -> Response:
     """A collective's account and its payments, with what the bank said of each."""
     me = visit.caller.principal.name
     visit.shown["base"] = "/registry"
@@ -70,7 +71,7 @@ def _details(visit: Visit) -> pb.AccountDetails:
     return found
 
 
-def bank(visit: Visit, *, problem: str = "") -> Response:
+def bank(visit: Visit, *, problem: Problem = "") -> Response:
     """The operator's bank accounts and pay runs."""
     visit.shown["base"] = "/registry"
     accounts = everything(visit, "PaymentsService/ListBankAccounts", pb.ListBankAccountsRequest(), "bank_accounts")
@@ -92,17 +93,20 @@ def act_on_bank(visit: Visit) -> Response:
     run, account = text_of(visit, "run"), text_of(visit, "id")
 
     def pay() -> tuple[str, Message]:
-        asked = pb.PayRun(bank_account=f"bankAccounts/{text_of(visit, 'from')}", day=text_of(visit, "day"))
+        asked = pb.PayRun(bank_account=f"bankAccounts/{id_of(visit, 'from')}", day=text_of(visit, "day"))
         request = pb.CreatePayRunRequest(pay_run_id=run, pay_run=asked, reason=text_of(visit, "reason"))
         return "PaymentsService/CreatePayRun", request
 
     def register() -> tuple[str, Message]:
         details = _details(visit)
         found = pb.BankAccount(
-            name=f"bankAccounts/{account}",
+            name=f"bankAccounts/{id_of(visit, 'id')}",
             display_name=text_of(visit, "display_name"),
             details=details,
-            pools=[f"pools/{pool.removeprefix('pools/')}" for pool in text_of(visit, "pools").split()],
+            pools=[
+                f"pools/{require_resource_id(pool.removeprefix('pools/'), 'bank_account.pools')}"
+                for pool in text_of(visit, "pools").split()
+            ],
             opening_minor=amount_of(visit, "opening", details.currency),
         )
         request = pb.SetBankAccountRequest(bank_account=found, reason=text_of(visit, "reason"))
@@ -130,7 +134,7 @@ def run_file(visit: Visit) -> Response:
     return Response(made.content, 200, headers, kind)
 
 
-def account(visit: Visit, *, problem: str = "") -> Response:
+def account(visit: Visit, *, problem: Problem = "") -> Response:
     """One bank account: what its bank sent, what has no partner, and how the books compare with the bank."""
     visit.shown["base"] = "/registry"
     name = f"bankAccounts/{visit.ids['account']}"
@@ -170,12 +174,12 @@ def act_on_account(visit: Visit) -> Response:
         line = next((each for each in _open_lines(visit, name) if each.name == text_of(visit, "name")), None)
         if line is None:
             raise InvalidInputError.of("name", "must be a line of this page that has no partner yet")
-        pool = f"pools/{text_of(visit, 'pool').removeprefix('pools/')}"
+        pool = f"pools/{id_of(visit, 'pool', of='pools')}"
         request = pb.MatchBankLineRequest(name=line.name, reason=text_of(visit, "reason"))
         if line.amount_minor < 0:
             request.charge_of = pool
         else:
-            platform = f"platforms/{text_of(visit, 'platform').removeprefix('platforms/')}"
+            platform = f"platforms/{id_of(visit, 'platform', of='platforms')}"
             request.parts.add(pool=pool, platform=platform, amount_minor=line.amount_minor)
         return "PaymentsService/MatchBankLine", request
 

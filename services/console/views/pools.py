@@ -12,8 +12,8 @@ from ledger.errors import NotFoundError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from services.access.keys import Role
 from services.console.formats import PPM
-from services.console.forms import MOST_PPM, acted, amount_of, parts_of, text_of
-from services.console.visit import Visit
+from services.console.forms import MOST_PPM, acted, amount_of, id_of, parts_of, text_of
+from services.console.visit import Problem, Visit
 
 PAGE: Final = 50
 """Rows of a page: few enough to be read, and to be sent over a slow line."""
@@ -128,7 +128,7 @@ def own_objection(visit: Visit, found: Any) -> Any:
     return next(iter(objections.objections), None)
 
 
-def terms(visit: Visit, *, problem: str = "") -> Response:
+def terms(visit: Visit, *, problem: Problem = "") -> Response:
     """What a pool's money is shared by: each policy with what it changed, methods, tariffs and the schedule."""
     pool = pool_of(visit)
     policies = everything(
@@ -158,9 +158,9 @@ def set_tariff(visit: Visit) -> Response:
     pool = pool_of(visit)
 
     def tariff() -> tuple[str, Message]:
-        platform = text_of(visit, "platform").removeprefix("platforms/")
+        whose = f"platforms/{id_of(visit, 'platform', of='platforms')}" if text_of(visit, "platform") else ""
         made = revenue_pb2.Tariff(
-            platform=f"platforms/{platform}" if platform else "",
+            platform=whose,
             period_from=text_of(visit, "period_from"),
             share_ppm=parts_of(text_of(visit, "share"), "share", PPM // _HUNDRED, visit.tongue.locale, most=MOST_PPM),
             rate_minor=amount_of(visit, "rate", pool.currency),

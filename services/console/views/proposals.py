@@ -15,7 +15,6 @@ from moiety.v1 import accounts_pb2, acts_pb2, payments_pb2, registry_pb2, rounds
 from payout.adjustments import AdjustmentContent
 from payout.entries import DISTRIBUTES
 from services.access.keys import Role
-from services.console.calls import said
 from services.console.formats import money_text
 from services.console.forms import REFUSED, choice_of, text_of
 from services.console.tables import Move, amounts_of, lines_of, movers
@@ -23,7 +22,7 @@ from services.console.views.differences import changed_fields, changed_policy
 from services.console.views.pools import PAGE, everything, pool_of
 from services.console.views.pools import last_rounds as last_rounds_of
 from services.console.views.rounds import FIGURES, AdjustedRow, adjusted_rows
-from services.console.visit import PageMissingError, Visit, go
+from services.console.visit import PageMissingError, Problem, Visit, go
 
 POOLS_MOST: Final = 3
 """Pools whose last rounds are computed again for one page, where a proposal is of the registry."""
@@ -70,7 +69,7 @@ def listed(visit: Visit) -> Response:
     )
 
 
-def show(visit: Visit, *, problem: str = "") -> Response:
+def show(visit: Visit, *, problem: Problem = "") -> Response:
     """One proposal, with what it would log, and forms for whoever may decide it."""
     log = log_of(visit)
     found = _get(visit, f"{log}/proposals/{visit.ids['leaf']}")
@@ -173,7 +172,7 @@ def _beside(visit: Visit, pool: Any, posted: Any, proposal: str) -> Beside:
     try:
         first, *rest = visit.call("RoundsService/PreviewRound", request)
     except REFUSED as error:
-        return Beside(pool, posted, problem=said(error, visit.request_id))
+        return Beside(pool, posted, problem=visit.said(error))
     statement = b"".join(each.statement_chunk for each in rest)
     moved = movers(amounts_of(statement), amounts_of(lines_of(visit, posted)))
     return Beside(pool, posted, first.round, moved)
@@ -192,7 +191,7 @@ def decide(visit: Visit) -> Response:
     try:
         visit.call(f"ActsService/{method}", request)
     except REFUSED as error:
-        return show(visit, problem=said(error, visit.request_id))
+        return show(visit, problem=error)
     return go(f"/{name}", done=done)
 
 

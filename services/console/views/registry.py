@@ -12,12 +12,11 @@ from ledger.errors import InvalidInputError
 from moiety.keys import make_key
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
-from services.console.calls import said
 from services.console.formats import PPM
 from services.console.forms import MOST_PPM, REFUSED, Made, acted, choice_of, parts_of, required_of, text_of
 from services.console.views.contacts import contact_of, wanted_contact
 from services.console.views.pools import PAGE, everything
-from services.console.visit import Visit, go
+from services.console.visit import Problem, Visit, go
 
 _MEMBERS: Final = re.compile("[0-9]{1,18}")
 _COLLECTIVE: Final = {"ACTIVE": pb.COLLECTIVE_STATUS_ACTIVE, "SUSPENDED": pb.COLLECTIVE_STATUS_SUSPENDED}
@@ -27,7 +26,7 @@ CERTIFICATE_BYTES: Final = 64 * 1024
 """Of a file with a certificate, what is looked at: hashes of certificates are kept with the files."""
 
 
-def collectives(visit: Visit, *, problem: str = "") -> Response:
+def collectives(visit: Visit, *, problem: Problem = "") -> Response:
     """All collectives, with a form for another."""
     visit.shown["base"] = "/registry"
     request = pb.ListCollectivesRequest(page_size=PAGE, page_token=visit.query.get("after", ""))
@@ -45,11 +44,11 @@ def register_collective(visit: Visit) -> Response:
         request = pb.CreateCollectiveRequest(collective_id=identity, collective=_collective(visit))
         answer = visit.call("RegistryService/CreateCollective", request)
     except REFUSED as error:
-        return collectives(visit, problem=said(error, visit.request_id))
+        return collectives(visit, problem=error)
     return _after(answer, f"/registry/collectives/{identity}")
 
 
-def collective(visit: Visit, *, problem: str = "") -> Response:
+def collective(visit: Visit, *, problem: Problem = "") -> Response:
     """One collective, with a form to change it."""
     visit.shown["base"] = "/registry"
     found = visit.call(
@@ -71,7 +70,7 @@ def change_collective(visit: Visit) -> Response:
         changed.etag = text_of(visit, "etag")
         answer = visit.call("RegistryService/UpdateCollective", pb.UpdateCollectiveRequest(collective=changed))
     except REFUSED as error:
-        return collective(visit, problem=said(error, visit.request_id))
+        return collective(visit, problem=error)
     return _after(answer, f"/registry/{name}")
 
 
@@ -96,7 +95,7 @@ def platforms(visit: Visit) -> Response:
     return visit.page("platforms.html", platforms=answer.platforms, more=answer.next_page_token)
 
 
-def people(visit: Visit, *, problem: str = "") -> Response:
+def people(visit: Visit, *, problem: Problem = "") -> Response:
     """Operators and auditors, the controls, and keys."""
     visit.shown["base"] = "/registry"
     persons = everything(visit, "RegistryService/ListPrincipals", pb.ListPrincipalsRequest(), "principals", 200)

@@ -12,14 +12,13 @@ from starlette.responses import Response
 from ledger.errors import InvalidInputError, LedgerError, StateError
 from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
 from services.api.calls.errors import is_expected
-from services.console.calls import said
 from services.console.charts import LORENZ, WIDTH, flow, lorenz
 from services.console.formats import PPM, decimals_of
 from services.console.forms import MOST_PPM, acted, parts_of
 from services.console.tables import CHANGES, amounts_of, lines_of, movers, registry_changes
 from services.console.views.pools import pool_of
 from services.console.views.rounds import FIGURES, changed_terms, previous_of, round_of
-from services.console.visit import PageMissingError, Visit
+from services.console.visit import PageMissingError, Problem, Visit
 
 _REGISTRY: Final = rounds_pb2.STATEMENT_PART_REGISTRY
 _HUNDRED: Final = 100
@@ -54,7 +53,7 @@ def changes(visit: Visit) -> Response:
     )
 
 
-def preview(visit: Visit, *, problem: str = "") -> Response:
+def preview(visit: Visit, *, problem: Problem = "") -> Response:
     """The next round, or a past one, under the policy that the reader fills in."""
     pool = pool_of(visit)
     number = visit.query.get("number", "") or "0"
@@ -70,7 +69,7 @@ def preview(visit: Visit, *, problem: str = "") -> Response:
     except LedgerError as error:
         if not is_expected(error):
             raise
-        problem = said(error, visit.request_id)
+        problem = error
     return visit.page(
         "preview.html",
         409 if problem else 200,
@@ -142,16 +141,18 @@ def _policy(visit: Visit, given: Mapping[str, str], pool: Any) -> Any:
     units, locale = 10 ** decimals_of(pool.currency), visit.tongue.locale
     for name, parts in _NUMBERS.items():
         if name in given:
-            setattr(policy, name, parts_of(given[name] or _UNSAID.get(name, ""), name, parts, most=MOST_PPM))
+            setattr(
+                policy, name, parts_of(given[name] or _UNSAID.get(name, ""), f"policy.{name}", parts, most=MOST_PPM)
+            )
     for name in ("floor_minor", "cap_minor", "fee_cap_minor"):
         if given.get(name, "").strip():
-            setattr(policy, name, parts_of(given[name], name, units, locale))
+            setattr(policy, name, parts_of(given[name], f"policy.{name}", units, locale))
         elif name in given:
             policy.ClearField(name)
     for name, enum in _ENUMS.items():
         wanted = given.get(name, enum.Name(getattr(policy, name)))
         if wanted not in enum.keys():  # noqa: SIM118  # it is not a mapping
-            raise InvalidInputError.of(name, "is not known")
+            raise InvalidInputError.of(f"policy.{name}", "is not known")
         setattr(policy, name, enum.Value(wanted))
     policy.period_from = given.get("period_from", policy.period_from).strip()
     policy.public = given.get("public", _YES if policy.public else "") == _YES

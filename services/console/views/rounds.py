@@ -11,12 +11,11 @@ from starlette.responses import Response
 
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2
 from services.access.keys import Role
-from services.console.calls import said
 from services.console.forms import REFUSED, choice_of, text_of
 from services.console.tables import adjusted_csv, lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, checkpoint_of, everything, own_allocation, pool_of
-from services.console.visit import PageMissingError, Visit, go
+from services.console.visit import PageMissingError, Problem, Visit, go
 
 FIGURES: Final = (
     ("pot_minor", marked("Pot")),
@@ -83,7 +82,7 @@ def previous_of(visit: Visit, found: Any) -> Any:
     return _get(visit, f"pools/{visit.ids['pool']}/rounds/{found.previous_number}")
 
 
-def listed(visit: Visit, *, problem: str = "") -> Response:
+def listed(visit: Visit, *, problem: Problem = "") -> Response:
     """All rounds, the newest first, each with what changed since the one before."""
     pool = pool_of(visit)
     request = rounds_pb2.ListRoundsRequest(
@@ -104,7 +103,7 @@ def listed(visit: Visit, *, problem: str = "") -> Response:
     )
 
 
-def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
+def overview(visit: Visit, *, problem: Problem = "", status: int = 200) -> Response:
     """One round, as its reader needs it."""
     pool = pool_of(visit)
     found = round_of(visit)
@@ -171,7 +170,7 @@ def calculate(visit: Visit) -> Response:
     try:
         found = visit.call("RoundsService/CalculateRound", request)
     except REFUSED as error:
-        return listed(visit, problem=said(error, visit.request_id))
+        return listed(visit, problem=error)
     return go(f"/{found.name}", done="saved")
 
 
@@ -210,7 +209,7 @@ def acted(visit: Visit, method: str, request: Any, done: str) -> Response:
     try:
         visit.call(method, request)
     except REFUSED as error:
-        return overview(visit, problem=said(error, visit.request_id), status=409)
+        return overview(visit, problem=error, status=409)
     return go(f"/{request.name.partition('/objections/')[0]}", done=done)
 
 

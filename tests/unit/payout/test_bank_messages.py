@@ -91,7 +91,8 @@ def test_a_statement_that_cannot_be_is_refused(was: bytes, becomes: bytes, told:
 def test_what_a_file_moves_in_total_has_an_end(kind: str, of: str) -> None:
     """Each amount is one that there may be; what the bank kept of an entry may be the sum of many."""
     bank, count = Bank(OURS, "EUR"), MAX_MOVED_MINOR // MAX_AMOUNT_MINOR
-    for most, told in ((count, ""), (count + 1, "minor units in total, and 100,000,000,000,000,000 is the most")):
+    too_much = "minor units in total, and 100,000,000,000,000,000 minor units is the most"
+    for most, told in ((count, ""), (count + 1, too_much)):
         credit, debit = (bank.amount(sign * MAX_AMOUNT_MINOR) for sign in (1, -1))
         if of == "entries":
             entries = [booked(amount) for amount in (credit, debit) for _ in range(most)]

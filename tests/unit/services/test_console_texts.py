@@ -10,13 +10,16 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
+from ledger.errors import InvalidInputError, StateError
 from moiety import Checkpoint
+from services.api.calls.errors import _TABLE
 from services.console.pages import environment
+from services.console.refusals import SAID
 from services.console.texts import LANGUAGES, LOCALES, tongue_of, translations
-from tests.support.texts import messages
+from tests.support.texts import messages, sentences
 
 TRANSLATED: Final = sorted(LANGUAGES.keys() - {"en"})
-_NAMED: Final = re.compile(r"%\([a-z]+\)s")
+_NAMED: Final = re.compile(r"%\([a-z_]+\)[rs]")
 
 
 def catalog_of(language: str) -> Catalog:
@@ -43,6 +46,18 @@ def test_every_text_is_said_and_names_what_its_english_names(language: str) -> N
         assert {tuple(sorted(_NAMED.findall(text))) for text in said} == {
             tuple(sorted(_NAMED.findall(text))) for text in originals
         }, each.id
+
+
+def test_what_a_form_is_refused_by_is_written_so_that_catalogues_can_have_it() -> None:
+    """A sentence that is put together where it is said is one that no translation has: its facts are to be apart."""
+    found = list(sentences())
+    assert len(found) > 200
+    assert [place for place, text in found if text is None] == []
+
+
+def test_every_reason_without_a_sentence_of_its_own_is_said() -> None:
+    reasons = {reason for kind, _, reason, _ in _TABLE if not issubclass(kind, InvalidInputError | StateError)}
+    assert SAID.keys() == reasons | {"INTERNAL"}
 
 
 @pytest.mark.parametrize(
