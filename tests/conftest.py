@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 from hypothesis.internal.conjecture import providers
 
-from ledger.store.postgres.connections import as_driver_url
 from ledger.store.postgres.database import Database
 from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
+from tests.support.engines import engine_at
 from tests.support.standby import own_postgres_folder
 
 # A free port for HTTP too, in the processes that tests start as well: several runs share a machine.
@@ -67,7 +67,7 @@ def postgres(data_folder: Path) -> Iterator[sa.Engine]:
             # The first embedded Postgres that root starts on a machine adds a user, and two at once would collide.
             with fasteners.InterProcessLock(Path(tempfile.gettempdir()) / "moiety-test.lock"):
                 url = stack.enter_context(embedded_postgres(data_folder / "run"))
-        engine = sa.create_engine(as_driver_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        engine = engine_at(url, isolation_level="AUTOCOMMIT")
         if embedded:
             _spare_the_disk(engine)
         name = f"{TEMPLATE}_{os.getpid()}"
@@ -119,7 +119,7 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def owner(database_url: str) -> Iterator[sa.Engine]:
     """The fresh database as its owner, who may do what the service may not."""
-    engine = sa.create_engine(as_driver_url(database_url), poolclass=sa.NullPool)
+    engine = engine_at(database_url)
     yield engine
     engine.dispose()
 
@@ -154,6 +154,6 @@ def shared_deployment(shared_database_url: str) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def shared_owner(shared_database_url: str) -> Iterator[sa.Engine]:
     """The module's database as its owner."""
-    engine = sa.create_engine(as_driver_url(shared_database_url), poolclass=sa.NullPool)
+    engine = engine_at(shared_database_url)
     yield engine
     engine.dispose()

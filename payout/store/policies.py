@@ -16,7 +16,7 @@ from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.pools.admissions import insert_admissions
 from ledger.store.pools.pools import PoolRecord, get_pool, insert_pool, list_pools
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.store.registry.acts import Effect, append_act
 from ledger.store.registry.people import read_people
 from payout.entries import PolicyContent, PoolContent
@@ -116,7 +116,7 @@ def list_policies(
     connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int | None = None
 ) -> list[LoggedPolicy]:
     """Returns the pool's policies after the version `after`, oldest first."""
-    cursor = driver_connection(connection).execute(_POLICIES, (pool.pool_id, after, limit), prepare=True)
+    cursor = ask(connection, _POLICIES, (pool.pool_id, after, limit))
     return [_logged(*row) for row in cast("list[tuple[int, bytes]]", cursor.fetchall())]
 
 
@@ -128,7 +128,7 @@ def get_policy(connection: sa.Connection, pool: PoolRef, version: int) -> Logged
 
 def latest_policy(connection: sa.Connection, pool: PoolRef) -> LoggedPolicy:
     """Returns the policy by which a pool's next round goes."""
-    (row,) = driver_connection(connection).execute(_LATEST, (pool.pool_id,), prepare=True).fetchall()
+    (row,) = ask(connection, _LATEST, (pool.pool_id,)).fetchall()
     return _logged(*cast("tuple[int, bytes]", row))
 
 

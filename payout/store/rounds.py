@@ -20,7 +20,7 @@ from ledger.store import tables as lt
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.conflicts import taken_keys
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask, driver_connection
 from ledger.store.registry.collectives import collective_names
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import PostingContent, RoundContent
@@ -142,7 +142,7 @@ def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_i
 
 def _insert(connection: sa.Connection, statement: LiteralString, row: tuple[object, ...]) -> None:
     with taken_keys(lambda _: LostRaceError(f"round {row[1]}")):
-        driver_connection(connection).execute(statement, row, prepare=True)
+        ask(connection, statement, row)
 
 
 def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRecord:

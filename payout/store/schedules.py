@@ -14,7 +14,7 @@ from ledger.errors import NotFoundError
 from ledger.store import tables as lt
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.store.registry.acts import Effect, append_act
 from payout.entries import PauseContent, ScheduleContent
 from payout.rounds import Nothing
@@ -121,7 +121,7 @@ _STANDS: Final = "SELECT FROM schedule WHERE pool_id = %s AND leaf_index = %s"
 def still_stands(connection: sa.Connection, schedule: PoolSchedule) -> bool:
     """Whether a schedule was neither paused nor changed since it was read: each is a leaf, which the row names."""
     stands = (schedule.pool.pool_id, schedule.leaf_index)
-    return bool(driver_connection(connection).execute(_STANDS, stands, prepare=True).rowcount)
+    return bool(ask(connection, _STANDS, stands).rowcount)
 
 
 def skip(connection: sa.Connection, pool: PoolRef, last_fire_time: datetime, because: Nothing) -> None:

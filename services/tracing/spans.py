@@ -6,7 +6,7 @@ carried: statements are as they are written here, with places for their paramete
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from threading import Timer
@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ledger.store.postgres.database import Observer
+from ledger.store.postgres.connections import Observer
 from moiety.version import __version__
 
 STATEMENT_LENGTH_MAX: Final = 2_000
@@ -48,7 +48,7 @@ class OpenTelemetryTracer:
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("moiety", __version__)
         self._propagator = TraceContextTextMapPropagator()
-        self.observer = Observer(_cursors(self._tracer), self._around)
+        self.observer = Observer(_cursors(self._statement), self._statement, self._around)
 
     def call(self, method: str, via: str, trace: dict[str, str]) -> _CallSpan:
         """Begin the span of a call."""
@@ -68,6 +68,10 @@ class OpenTelemetryTracer:
 
     def _around(self, what: str) -> Any:
         return _part(self._tracer, what, SpanKind.INTERNAL)
+
+    def _statement(self, text: str) -> Any:
+        attributes = {"db.system.name": "postgresql", "db.query.text": text.strip()[:STATEMENT_LENGTH_MAX]}
+        return _part(self._tracer, _summary(text), SpanKind.CLIENT, attributes)
 
 
 class _CallSpan:
@@ -108,15 +112,13 @@ def _part(tracer: trace.Tracer, name: str, kind: SpanKind, attributes: dict[str,
             raise
 
 
-def _cursors(tracer: trace.Tracer) -> type[psycopg.Cursor[Any]]:
+def _cursors(statement: Callable[[str], AbstractContextManager[None]]) -> type[psycopg.Cursor[Any]]:
     """Returns the class of cursors whose statements are spans, those of COPY too."""
 
     def sent(cursor: psycopg.Cursor[Any], query: Any) -> AbstractContextManager[None]:
         if not trace.get_current_span().is_recording():
             return nullcontext()
-        text = query if isinstance(query, str) else psycopg.sql.as_string(query, cursor)
-        attributes = {"db.system.name": "postgresql", "db.query.text": text.strip()[:STATEMENT_LENGTH_MAX]}
-        return _part(tracer, _summary(text), SpanKind.CLIENT, attributes)
+        return statement(query if isinstance(query, str) else psycopg.sql.as_string(query, cursor))
 
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, query: Any, params: Any = None, **named: Any) -> Any:

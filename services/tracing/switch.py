@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from ledger.errors import InvalidInputError
-from ledger.store.postgres.database import Observer
+from ledger.store.postgres.connections import Observer
 from services.settings import Settings
 
 HEADERS: Final = ("traceparent", "tracestate")

@@ -10,15 +10,14 @@ from threading import Event
 from typing import Final
 
 import pytest
-import sqlalchemy as sa
 
 import services
 from ledger.errors import StateError
-from ledger.store.postgres.connections import as_driver_url
 from services.process.host import serving
 from services.schema import differences, migrating, upgrade
 from services.settings import load_settings
 from tests.support.deployment import Deployment, SteppedClock, as_owner
+from tests.support.engines import engine_at
 from tests.support.rehearsal import Schema, empty, fill, rows_of_each, schema_of
 from tests.support.scene import event, open_scene
 
@@ -129,7 +128,7 @@ def test_from_the_first_schema_to_the_last_each_migration_keeps_all_rows_or_refu
 
 def test_a_schema_that_takes_something_away_is_known_by_it(database_url: str) -> None:
     def taken_by(*statements: str) -> list[str]:
-        engine = sa.create_engine(as_driver_url(database_url), poolclass=sa.NullPool)
+        engine = engine_at(database_url)
         with engine.connect() as connection:
             before = schema_of(connection)
             for statement in statements:

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from ledger.errors import StateError, StoreUnfitError
 from ledger.store.desk import tables as desk
-from ledger.store.postgres.connections import as_driver_url
 from ledger.store.postgres.database import Database
 from ledger.store.tables import metadata
 from services import schema
@@ -23,6 +22,7 @@ from services.process.embedded import embedded_postgres
 from services.process.host import serving
 from services.settings import load_settings
 from tests.support.deployment import SteppedClock, as_owner, found_for_tests
+from tests.support.engines import engine_at
 from tests.support.scene import POOL, event, open_scene
 
 SOUND: Final[dict[str, list[str]]] = {
@@ -33,7 +33,7 @@ SOUND: Final[dict[str, list[str]]] = {
 
 def found_after(url: str, *statements: str) -> dict[str, list[str]]:
     """What a check says after these statements, of which nothing stays."""
-    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
+    engine = engine_at(url)
     with engine.connect() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
@@ -277,7 +277,7 @@ def _without_role(
 ) -> sa.Engine:
     assert not pooler
     assert cursors is None
-    return sa.create_engine(as_driver_url(url), pool_size=connections, **options)
+    return engine_at(url, poolclass=sa.QueuePool, pool_size=connections, **options)
 
 
 @pytest.mark.usefixtures("environment")

@@ -17,7 +17,6 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import Decision, Founder, KeyContent, PrincipalContent
 from ledger.acts.people import Actor
 from ledger.store.logs.log import REGISTRY
-from ledger.store.postgres.connections import as_driver_url
 from ledger.store.postgres.database import Database
 from ledger.store.registry.acts import Ruling
 from moiety import Client
@@ -26,6 +25,7 @@ from services.access.founding import Founding, found, is_founded
 from services.access.keys import parse_hash
 from services.process.host import Running, serving
 from services.settings import Settings, load_settings
+from tests.support.engines import engine_at
 
 TEMPLATE: Final = "moiety_template"
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def fresh_database(postgres: sa.Engine, *, template: str = f"{TEMPLATE}_{os.getp
 @contextmanager
 def as_owner(url: str) -> Iterator[sa.Connection]:
     """A transaction of the database's owner."""
-    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
+    engine = engine_at(url)
     with engine.begin() as connection:
         yield connection
     engine.dispose()

@@ -23,7 +23,7 @@ from ledger.store import tables as t
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.database import Database
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 
 ELSEWHERE_BYTES: Final = 64 * 1024
 """A body of so many bytes or more goes elsewhere. For a smaller one the round trip costs more than its row."""
@@ -176,7 +176,7 @@ class Bodies:
         if not digests:
             return
         objects, wanted = cast("Objects", self._objects), sorted(set(digests))
-        driver_connection(connection).execute(_NAME, (pool.pool_id, now, wanted), prepare=True)
+        ask(connection, _NAME, (pool.pool_id, now, wanted))
         if not all(objects.has(key_of(pool, digest)) for digest in wanted):
             raise BodySweptError
 

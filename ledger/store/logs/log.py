@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from ledger.log.merkle import Coordinate, Frontier
 from ledger.log.origins import REGISTRY_LOG
 from ledger.store import tables as t
 from ledger.store.postgres.rows import byteas, int2s, int8s, put_rows
-from ledger.store.postgres.transactions import clock_of, driver_connection, locking, read_time
+from ledger.store.postgres.transactions import ask, clock_of, locking, read_time
 
 Check = Callable[[], None]
 """Returns if something may be appended, and raises if not."""
@@ -57,7 +57,7 @@ def open_log(connection: sa.Connection, pool_id: int) -> None:
 
 def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     """The log's size and right edge. Every leaf below that size is committed."""
-    size, frontier = cast("tuple[int, bytes]", _asked(connection, _READ_HEAD, pool))
+    size, frontier = ask(connection, _READ_HEAD, (pool.pool_id,)).fetchone()
     return _frontier(pool, size, frontier)
 
 
@@ -98,14 +98,14 @@ def append_now(
     pool: PoolRef,
     contents: Sequence[Content],
     *,
-    ask: Callable[[], Check] = lambda: lambda: None,
+    also: Callable[[], Check] = lambda: lambda: None,
 ) -> tuple[list[EncodedLeaf], datetime]:
     """Append as `append` does, without having locked the head before; returns the leaves' time too.
 
-    `ask` is called behind the statement that locks the head, and in a pipeline adds its own to that one's round trip.
+    `also` is called behind the statement that locks the head, and in a pipeline adds its own to that one's round trip.
     What it returns is called once the head is locked, and raises if nothing may be appended.
     """
-    frontier, now, check = _locked_with(connection, pool, ask)
+    frontier, now, check = _locked_with(connection, pool, also)
     check()
     return _append(connection, pool, frontier, contents, now), now
 
@@ -148,7 +148,7 @@ def _append(
         },
     )
     moved = (frontier.size, frontier.to_bytes(), time, pool.pool_id)
-    driver_connection(connection).execute(_MOVE_HEAD, moved, prepare=True)
+    ask(connection, _MOVE_HEAD, moved)
     return leaves
 
 
@@ -165,15 +165,14 @@ def _locked(connection: sa.Connection, pool: PoolRef, at: datetime | None = None
 
 
 def _locked_with(
-    connection: sa.Connection, pool: PoolRef, ask: Callable[[], Check], at: datetime | None = None
+    connection: sa.Connection, pool: PoolRef, also: Callable[[], Check], at: datetime | None = None
 ) -> tuple[Frontier, datetime, Check]:
-    """Returns the same, and what `ask` returns, which is called in between."""
+    """Returns the same, and what `also` returns, which is called in between."""
     # With a time the head is locked already.
     with nullcontext() if at else locking(connection):
-        cursor = driver_connection(connection).execute(_LOCK_HEAD, (pool.pool_id,), prepare=True)
-        check = ask()
-        asked = cast("tuple[int, bytes, datetime | None, datetime]", cursor.fetchone())
-    size, frontier, last_time, database_time = asked
+        head = ask(connection, _LOCK_HEAD, (pool.pool_id,))
+        check = also()
+        size, frontier, last_time, database_time = head.fetchone()
     clock = clock_of(connection)
     if clock is None:
         _require_not_ahead(database_time - datetime.now(UTC))
@@ -209,10 +208,6 @@ def _require_not_ahead(ahead: timedelta) -> None:
             here=here,
         )
         raise StateError("the database", "CLOCK_AHEAD", detail)
-
-
-def _asked(connection: sa.Connection, query: str, pool: PoolRef) -> tuple[object, ...] | None:
-    return driver_connection(connection).execute(query, (pool.pool_id,), prepare=True).fetchone()
 
 
 def _frontier(pool: PoolRef, size: int, frontier: bytes) -> Frontier:
@@ -260,10 +255,8 @@ def read_leaves(
     Raises:
         LedgerCorruptError: the log has a gap.
     """
-    # In binary, by the driver itself, which takes less than half of the time.
-    cursor = driver_connection(connection).cursor(binary=True)
     while start < end:
-        rows: list[Any] = cursor.execute(_LEAVES, (pool.pool_id, start, end, chunk)).fetchall()
+        rows = ask(connection, _LEAVES, (pool.pool_id, start, end, chunk)).fetchall()
         if not rows:
             return
         for index, entry, hash_ in rows:
@@ -278,7 +271,7 @@ _INSERT_BODY: Final = "INSERT INTO body (pool_id, sha256, bytes) VALUES (%s, %s,
 
 def put_body(connection: sa.Connection, pool: PoolRef, body: bytes) -> None:
     """Keep a body, unless it exists already."""
-    driver_connection(connection).execute(_INSERT_BODY, (pool.pool_id, sha256(body).digest(), body))
+    ask(connection, _INSERT_BODY, (pool.pool_id, sha256(body).digest(), body))
 
 
 _BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"
@@ -290,9 +283,7 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     Raises:
         NotFoundError: there is no such body.
     """
-    # In binary, by the driver itself: as text it is twice as long, and takes half the time of a replay.
-    cursor = driver_connection(connection).cursor(binary=True)
-    found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
+    found = ask(connection, _BODY, (pool.pool_id, digest)).fetchone()
     if found is None or found[0] is None:
         raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
     return cast("bytes", found[0])
@@ -307,9 +298,7 @@ def read_bodies(
     connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
 ) -> dict[bytes, bytes]:
     """Returns the bodies with some hashes, by the hash; those that are not there, or longer, are left out."""
-    cursor = driver_connection(connection).cursor(binary=True)
-    found: Any = cursor.execute(_BODIES, (pool.pool_id, list(digests), bytes_max)).fetchall()
-    return dict(found)
+    return dict(ask(connection, _BODIES, (pool.pool_id, list(digests), bytes_max)).fetchall())
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

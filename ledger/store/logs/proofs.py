@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -19,7 +19,7 @@ from ledger.log.merkle import (
     perfect_subtrees,
 )
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 
 _HASHES: Final = """
     SELECT 0 AS level, leaf_index, hash
@@ -109,6 +109,5 @@ def _find_hashes(connection: sa.Connection, pool: PoolRef, places: Collection[Co
         "places": [place.index for place in nodes],
     }
     # Prepared and in binary, by the driver itself: reading text would take half of the time.
-    cursor = driver_connection(connection).cursor(binary=True)
-    rows = cast("list[tuple[int, int, bytes]]", cursor.execute(_HASHES, values, prepare=True).fetchall())
+    rows = ask(connection, _HASHES, values).fetchall()
     return {Coordinate(level, place): node_hash for level, place, node_hash in rows}

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.errors import StateError
 from ledger.store import tables as t
 from ledger.store.logs.log import REGISTRY, PoolRef, log_name, of_pools
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 
 _DATABASE: Final = """
     SELECT extract(epoch FROM pg_postmaster_start_time())
@@ -82,7 +82,7 @@ def require_sound(connection: sa.Connection, *pools: PoolRef) -> None:
         StateError: the signer refuses to sign one of them, or has not looked at it in this `which_database`.
     """
     logs = {each.pool_id: each for each in (*pools, REGISTRY)}
-    rows = driver_connection(connection).execute(_FOUND, (list(logs),), prepare=True).fetchall()
+    rows = ask(connection, _FOUND, (list(logs),)).fetchall()
     found = {cast("int", pool_id): (database, refusal) for pool_id, database, refusal in rows}
     here = which_database(connection) if found else ""
     for pool_id, pool in logs.items():

@@ -18,7 +18,7 @@ from ledger.store import tables as t
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.rows import Column, int4s, int8s, put_rows, texts
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask, driver_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _insert(
 def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int) -> dict[str, int]:
     """Returns the balances of the given accounts as of a log size; an account without transfers is absent."""
     asked = (texts(accounts).as_array(), pool.pool_id, log_size)
-    found = driver_connection(connection).cursor(binary=True).execute(_BALANCES, asked, prepare=True).fetchall()
+    found = ask(connection, _BALANCES, asked).fetchall()
     return dict(cast("list[tuple[str, int]]", found))
 
 
@@ -122,7 +122,7 @@ FROM head WHERE pool_id = %s
 
 def latest_balance(connection: sa.Connection, pool: PoolRef, account: str) -> tuple[int | None, int]:
     """Returns an account's balance (None without transfers) and the log size that it is as of, in one query."""
-    found = driver_connection(connection).execute(_LATEST_BALANCE, (account, pool.pool_id), prepare=True).fetchone()
+    found = ask(connection, _LATEST_BALANCE, (account, pool.pool_id)).fetchone()
     log_size, amount = cast("tuple[int, int | None]", found)
     return amount, log_size
 
@@ -140,7 +140,7 @@ WHERE pool_id = %s ORDER BY place
 def latest_balances(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str]) -> list[tuple[int | None, int]]:
     """Returns the same of several accounts, in one query."""
     asked = (list(accounts), pool.pool_id)
-    found = driver_connection(connection).execute(_LATEST_BALANCES, asked, prepare=True).fetchall()
+    found = ask(connection, _LATEST_BALANCES, asked).fetchall()
     return cast("list[tuple[int | None, int]]", found)
 
 

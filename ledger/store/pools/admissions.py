@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ledger.errors import Sentence, StateError
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.store.registry.acts import Effect, append_act
 from ledger.store.registry.platforms import platform_names, platform_number
 from ledger.usage.entries import AdmissionContent
@@ -37,7 +37,7 @@ SELECT 1 / (NOT EXISTS (
 
 def is_admitted(connection: sa.Connection, pool: PoolRef, platform_id: int) -> bool:
     """Returns whether a platform may report to the pool, as of now."""
-    asked = driver_connection(connection).execute(_IS_ADMITTED, (pool.pool_id, platform_id), prepare=True)
+    asked = ask(connection, _IS_ADMITTED, (pool.pool_id, platform_id))
     found = asked.fetchone()
     return found is not None and bool(found[0])
 
@@ -71,7 +71,7 @@ def require_still_admitted(connection: sa.Connection, pool: PoolRef, platform_id
 
     If one is not admitted, this or a later statement raises what `methods.superseded` translates.
     """
-    driver_connection(connection).execute(_ARE_ADMITTED, (list(platform_ids), pool.pool_id), prepare=True)
+    ask(connection, _ARE_ADMITTED, (list(platform_ids), pool.pool_id))
 
 
 def admitted_platforms(connection: sa.Connection, pool: PoolRef, size: int | None = None) -> list[str]:

@@ -16,7 +16,7 @@ from ledger.errors import InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.store.registry.acts import Effect, append_act
 from ledger.usage.entries import MethodContent
 from ledger.usage.methods import Method, method_of
@@ -59,7 +59,7 @@ SELECT 1 / (NOT EXISTS (
 
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
     """Returns the latest version of a method, if it was declared."""
-    found = driver_connection(connection).execute(_LATEST_METHOD, (pool.pool_id, name), prepare=True).fetchone()
+    found = ask(connection, _LATEST_METHOD, (pool.pool_id, name)).fetchone()
     return method_in(cast("bytes", found[0])) if found else None
 
 
@@ -85,7 +85,7 @@ def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, mem
         membership_version or 0,
         pool.pool_id,
     )
-    driver_connection(connection).execute(_IS_LATEST, asked, prepare=True)
+    ask(connection, _IS_LATEST, asked)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def method_in(entry: bytes) -> Method:
 
 def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:
     """Returns the confidence, in millionths, of each (method, version) of the pool."""
-    rows = driver_connection(connection).execute(_ENTRIES, (pool.pool_id,), prepare=True).fetchall()
+    rows = ask(connection, _ENTRIES, (pool.pool_id,)).fetchall()
     methods = [method_in(entry) for (entry,) in cast("list[tuple[bytes]]", rows)]
     return {(method.name, method.version): method.confidence_ppm for method in methods}
 

@@ -13,7 +13,7 @@ from ledger.store import tables as t
 from ledger.store.logs import log
 from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.postgres.database import Database
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.usage.batch import Int64Array
 
 
@@ -128,7 +128,7 @@ def ask_numbers(
     """
     asked = (pool.name, pool.pool_id, *(part for platform in sorted(platforms.items()) for part in platform))
     query = _COUNT_POOL + _COUNT_PLATFORM * len(platforms)
-    counted = driver_connection(connection).execute(query, asked, prepare=True)
+    counted = ask(connection, query, asked)
     have_marks = _ask_marks(connection, marks)
 
     def require_numbers() -> None:
@@ -140,8 +140,5 @@ def ask_numbers(
 
 def _ask_marks(connection: sa.Connection, marks: Collection[Mark]) -> Callable[[], bool]:
     """Asks whether the database has these; returns what waits for the answer."""
-    driver = driver_connection(connection)
-    counted = [
-        driver.execute(_COUNT_MARK, (mark.leaf_index, mark.leaf_hash, REGISTRY.pool_id), prepare=True) for mark in marks
-    ]
+    counted = [ask(connection, _COUNT_MARK, (mark.leaf_index, mark.leaf_hash, REGISTRY.pool_id)) for mark in marks]
     return lambda: all(each.fetchone() == (1,) for each in counted)

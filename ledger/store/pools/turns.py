@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ledger.errors import LedgerCorruptError
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 
 
 class Turn(StrEnum):
@@ -59,7 +59,7 @@ def try_take(connection: sa.Connection, pool: PoolRef, turn: Turn) -> bool:
 
 
 def _found(connection: sa.Connection, statement: str, pool: PoolRef, turn: Turn) -> bool:
-    return bool(driver_connection(connection).execute(statement, (pool.pool_id, turn.value), prepare=True).rowcount)
+    return bool(ask(connection, statement, (pool.pool_id, turn.value)).rowcount)
 
 
 def _missing(pool: PoolRef, turn: Turn) -> LedgerCorruptError:

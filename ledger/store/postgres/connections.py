@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -11,7 +13,7 @@ import sqlalchemy as sa
 
 from ledger.errors import StateError
 from ledger.store.postgres.faults import SERVICE_ROLE
-from ledger.store.postgres.sending import Connection
+from ledger.store.postgres.statements import Connection
 
 CONNECT_SECONDS: Final = 5
 
@@ -37,13 +39,27 @@ _SILENCE: Final = {
 """How libpq detects within half a minute that the other end is gone. The URL may set other values."""
 
 
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Sees what is asked of a database, for traces."""
+
+    cursors: type[psycopg.Cursor[Any]]
+    """The cursors that statements are sent by."""
+
+    statement: Callable[[str], AbstractContextManager[object]]
+    """What is entered while a statement is sent without a cursor."""
+
+    around: Callable[[str], AbstractContextManager[object]]
+    """What is entered around a transaction or a read, from the wait for a connection to its commit."""
+
+
 def open_engine(
     url: str,
     connections: int,
     role: str | None,
     *,
     pooler: bool,
-    cursors: type[psycopg.Cursor[Any]] | None,
+    observer: Observer | None,
     **options: Any,
 ) -> sa.Engine:
     """Returns an engine with at most so many connections to this Postgres, as this role; `Database` says what each is.
@@ -61,14 +77,25 @@ def open_engine(
         pool_use_lifo=True,
         connect_args={
             **_connect_args(parsed.query, role, pooler=pooler),
-            **({"cursor_factory": cursors} if cursors else {}),
+            **({"cursor_factory": observer.cursors} if observer else {}),
         },
         **options,
     )
-    sa.event.listen(engine, "do_connect", lambda _, __, args, options: Connection.connect(*args, **options))
+    open_ours(engine, observer)
     if role:
         sa.event.listen(engine, "connect", _require_promised(role, pooler=pooler))
     return engine
+
+
+def open_ours(engine: sa.Engine, observer: Observer | None = None) -> None:
+    """Have an engine's connections be ours, which `ledger.store.postgres.transactions` expects."""
+
+    def connect(_: object, __: object, args: tuple[Any, ...], options: dict[str, Any]) -> Connection:
+        connection = Connection.connect(*args, **options)
+        connection.statements.observed = observer.statement if observer else None
+        return connection
+
+    sa.event.listen(engine, "do_connect", connect)
 
 
 def as_driver_url(url: str) -> str:

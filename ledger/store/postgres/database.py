@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from threading import BoundedSemaphore
 from typing import Any, Final, NamedTuple, cast
@@ -15,7 +14,7 @@ from psycopg.sql import SQL
 
 from ledger.errors import StoreUnavailableError
 from ledger.store.postgres.calls import work_of_call
-from ledger.store.postgres.connections import open_engine
+from ledger.store.postgres.connections import Observer, open_engine
 from ledger.store.postgres.faults import FAILED_READING, SERVICE_ROLE, Fault, cause_of, error_of, fault_of
 from ledger.store.postgres.transactions import CLOCK, WAITED, driver_connection
 
@@ -27,17 +26,6 @@ _SNAPSHOT: Final = """
     SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL statement_timeout = 0;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """Sees what is asked of a database, for traces."""
-
-    cursors: type[psycopg.Cursor[Any]]
-    """The cursors that statements are sent by."""
-
-    around: Callable[[str], AbstractContextManager[object]]
-    """What is entered around a transaction or a read, from the wait for a connection to its commit."""
 
 
 class Address(NamedTuple):
@@ -78,15 +66,14 @@ class Database:
         self._writers_free = BoundedSemaphore(max(1, connections - readers))
         self._readers_free = BoundedSemaphore(readers)
         self._around = observer.around if observer else _unobserved
-        cursors = observer.cursors if observer else None
-        self.engine = open_engine(url, connections - readers, role, pooler=pooler, cursors=cursors)
+        self.engine = open_engine(url, connections - readers, role, pooler=pooler, observer=observer)
         # On separate connections, so that no call switches one to autocommit and back.
         self._reading = open_engine(
             url,
             readers,
             role,
             pooler=pooler,
-            cursors=cursors,
+            observer=observer,
             isolation_level="AUTOCOMMIT",
             pool_reset_on_return=None,
             skip_autocommit_rollback=True,

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Final, cast
 
-import psycopg
 import sqlalchemy as sa
 
 from ledger.store.postgres.connections import LIMITS
+from ledger.store.postgres.statements import Answer, Connection, Parameters
 
 
-def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[object, ...]]:
+def driver_connection(connection: sa.Connection) -> Connection:
     """Returns the psycopg connection underneath, for COPY; it is in the same transaction."""
-    return cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
+    return cast("Connection", connection.connection.driver_connection)
+
+
+def ask(connection: sa.Connection, query: str, parameters: Parameters = ()) -> Answer:
+    """Say a statement to Postgres, for what runs so often that SQLAlchemy takes longer than Postgres.
+
+    See `Statements.ask`; within `pipelined` nothing waits but whoever fetches an answer.
+    """
+    return driver_connection(connection).statements.ask(query, parameters)
+
+
+def pipelined(connection: sa.Connection) -> AbstractContextManager[None]:
+    """Send what is asked within together. See `Statements.pipelined`."""
+    return driver_connection(connection).statements.pipelined()
 
 
 _IDLE: Final = "idle_in_transaction_session_timeout"
@@ -28,10 +41,9 @@ def computing(connection: sa.Connection) -> Iterator[None]:
 
     Postgres sees it idle meanwhile. Nothing that usage waits for may be locked: a process that hangs would keep it.
     """
-    driver = driver_connection(connection)
-    (before, _) = cast("tuple[str, str]", driver.execute(_EXTEND, prepare=True).fetchone())
+    before, _ = ask(connection, _EXTEND).fetchone()
     yield
-    driver.execute(_RESTORE, (before,), prepare=True)
+    ask(connection, _RESTORE, (before,))
 
 
 _EXTEND: Final = f"SELECT current_setting('{_IDLE}'), set_config('{_IDLE}', '{LIMITS['statement_timeout']}', true)"
@@ -63,7 +75,7 @@ def read_time(connection: sa.Connection) -> datetime:
     """Returns the database's time. Leaves get theirs from `ledger.store.logs.log.lock_head`."""
     if clock := clock_of(connection):
         return clock()
-    (now,) = cast("tuple[datetime]", driver_connection(connection).execute(_NOW, prepare=True).fetchone())
+    (now,) = cast("tuple[datetime]", ask(connection, _NOW).fetchone())
     return now
 
 
@@ -77,13 +89,7 @@ def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
 
     A statement's error may be raised by a later one, or at the end.
     """
-    driver = driver_connection(connection)
-    with driver.pipeline() as pipeline:
-        try:
-            yield
-            driver.commit()
-        except psycopg.Error:
-            # Everything sent after it failed too. Fetched here, it causes no warning about an unexpected result.
-            with suppress(psycopg.Error):
-                pipeline.sync()
-            raise
+    statements = driver_connection(connection).statements
+    with statements.pipelined():
+        yield
+        statements.commit()

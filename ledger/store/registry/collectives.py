@@ -16,7 +16,7 @@ from ledger.store import tables as t
 from ledger.store.logs import log
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.paging import page_by_name
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.store.registry import domains
 from ledger.store.registry.acts import Effect, append_act
 
@@ -74,7 +74,7 @@ def require_collective(connection: sa.Connection, name: str) -> None:
     Raises:
         NotFoundError: no collective has this id.
     """
-    if not driver_connection(connection).execute(_COLLECTIVE, (name,), prepare=True).rowcount:
+    if not ask(connection, _COLLECTIVE, (name,)).rowcount:
         raise NotFoundError(f"collectives/{name}")
 
 
@@ -114,7 +114,7 @@ def paid_collectives(connection: sa.Connection) -> list[Collective]:
 
     Like those of a round's snapshot, they have their ids in place of display names.
     """
-    found = driver_connection(connection).cursor(binary=True).execute(_PAID, prepare=True).fetchall()
+    found = ask(connection, _PAID).fetchall()
     with stored("a collective"):
         return [
             Collective(name, name, members, equity_ppm, _STATUSES[status])
@@ -124,7 +124,7 @@ def paid_collectives(connection: sa.Connection) -> list[Collective]:
 
 def collectives_changed_since(connection: sa.Connection, registry_size: int) -> bool:
     """Whether a collective was registered or changed after the registry's log had this size."""
-    return bool(driver_connection(connection).execute(_CHANGED, (registry_size,), prepare=True).rowcount)
+    return bool(ask(connection, _CHANGED, (registry_size,)).rowcount)
 
 
 def _details(collective: Collective) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _details(collective: Collective) -> dict[str, Any]:
 
 def collective_names(connection: sa.Connection) -> dict[int, str]:
     """Returns the name of every collective by the store's number."""
-    found = driver_connection(connection).execute(_NAMES, prepare=True).fetchall()
+    found = ask(connection, _NAMES).fetchall()
     return dict(cast("list[tuple[int, str]]", found))
 
 

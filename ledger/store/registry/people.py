@@ -15,7 +15,7 @@ from ledger.errors import StateError
 from ledger.log.leaves import Content, Leaf, decode
 from ledger.store import tables as t
 from ledger.store.logs.log import REGISTRY
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 
 
 def read_people(connection: sa.Connection, size: int | None = None) -> People:
@@ -24,7 +24,7 @@ def read_people(connection: sa.Connection, size: int | None = None) -> People:
     Raises:
         StateError: the deployment was never founded.
     """
-    head = driver_connection(connection).execute(_REGISTRY_HEAD, (REGISTRY.pool_id,), prepare=True).fetchone()
+    head = ask(connection, _REGISTRY_HEAD, (REGISTRY.pool_id,)).fetchone()
     now_size, last_time = cast("tuple[int, datetime]", head or (0, None))
     if not now_size:
         raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
@@ -47,7 +47,7 @@ def leaves_about_operators(connection: sa.Connection, size: int) -> list[int]:
 
 
 def _people_leaves(connection: sa.Connection, size: int) -> Iterator[Leaf[Content]]:
-    rows = driver_connection(connection).execute(_PEOPLE, (REGISTRY.pool_id, size), prepare=True).fetchall()
+    rows = ask(connection, _PEOPLE, (REGISTRY.pool_id, size)).fetchall()
     for (entry,) in cast("list[tuple[bytes]]", rows):
         yield decoded(entry)
 

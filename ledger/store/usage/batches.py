@@ -18,7 +18,6 @@ from ledger.log.leaves import decode
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
-from ledger.store.postgres.sending import drain
 from ledger.store.postgres.transactions import driver_connection
 from ledger.store.registry.platforms import find_platform, platform_number
 from ledger.store.usage.claims import EventClaim, ascending
@@ -196,7 +195,7 @@ def _put_bodies(connection: sa.Connection, pool: PoolRef, kept: Sequence[tuple[b
         parts[-1].append(each)
     for place, part in enumerate(parts):
         if place:
-            drain(driver_connection(connection))
+            driver_connection(connection).statements.drain()
         put_rows(
             connection,
             t.body,

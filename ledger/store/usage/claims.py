@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.conflicts import taken_keys
 from ledger.store.postgres.rows import uuids
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask, driver_connection
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import Cut, EventIds, order_of
 
@@ -74,9 +73,7 @@ class EventClaim:
         """Return which are free now, without claiming any: (n,) in the order given."""
         # By the driver itself, for SQLAlchemy has no answer within a pipeline.
         asked = (uuids(self.event_ids).as_array(), pool.pool_id, self.platform_id)
-        known = cast(
-            "list[tuple[int]]", driver_connection(connection).execute(_FIND_KNOWN, asked, prepare=True).fetchall()
-        )
+        known = ask(connection, _FIND_KNOWN, asked).fetchall()
         free = np.ones(len(self.event_ids), dtype=np.bool_)
         free[[place - 1 for (place,) in known]] = False
         return free
@@ -147,9 +144,7 @@ JOIN event USING (event_id) WHERE pool_id = %s AND platform_id = %s
 BATCH_NUMBERS_AT_ONCE: Final = 32
 """Fetched from the database together. If a process ends, the rest stay unused: they only have to be different."""
 
-_TAKE_NUMBERS: Final = sa.select(t.batch_number.next_value()).select_from(
-    sa.func.generate_series(1, BATCH_NUMBERS_AT_ONCE).table_valued()
-)
+_TAKE_NUMBERS: Final = "SELECT nextval('batch_number') FROM generate_series(1, %s)"
 
 
 class BatchNumbers:
@@ -163,7 +158,7 @@ class BatchNumbers:
         try:
             return self._free.get_nowait()
         except Empty:
-            first, *others = connection.execute(_TAKE_NUMBERS).scalars()
-        for number in others:
+            (first,), *others = ask(connection, _TAKE_NUMBERS, (BATCH_NUMBERS_AT_ONCE,)).fetchall()
+        for (number,) in others:
             self._free.put(number)
         return int(first)

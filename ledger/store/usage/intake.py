@@ -30,7 +30,7 @@ from ledger.store.postgres.conflicts import taken_keys
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.gates import Gate
 from ledger.store.postgres.groups import Groups
-from ledger.store.postgres.transactions import driver_connection, pipelined_to_commit
+from ledger.store.postgres.transactions import pipelined, pipelined_to_commit
 from ledger.store.usage import batches, first_look, limits
 from ledger.store.usage.batches import NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
@@ -255,7 +255,7 @@ class UsageStore:
         numbers = [self._batch_numbers.take(connection) for _ in group]
         claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
         first_look.require_distinct(claims)
-        with driver_connection(connection).pipeline():
+        with pipelined(connection):
             require_numbers = _ask_numbers(connection, group)
             looked = first_look.ask(connection, pool, claims)
             require_numbers()
@@ -291,7 +291,7 @@ class UsageStore:
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
             put_pages(connection, pool, [(one.claim, page) for one in looked for page in one.pages])
             batches.put_contents(connection, pool, weights, bodies, rows)
-            leaves, now = log.append_now(connection, pool, contents, ask=partial(look_again, connection, pool, looked))
+            leaves, now = log.append_now(connection, pool, contents, also=partial(look_again, connection, pool, looked))
             admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))
             for method, membership_version in used:
                 methods.require_latest(connection, pool, method, membership_version)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
 from ledger.store.pools.pools import pool_refs
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
 # Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.
@@ -38,7 +38,7 @@ SET events = usage_day.events + excluded.events, batch_bytes = usage_day.batch_b
 
 def pool_limits(connection: sa.Connection, pool: PoolRef) -> PoolLimits:
     """Returns the time limits on a pool's events, the defaults if none were set, and since when the pool is closed."""
-    asked = driver_connection(connection).execute(_POOL_LIMITS, (pool.pool_id, pool.pool_id), prepare=True)
+    asked = ask(connection, _POOL_LIMITS, (pool.pool_id, pool.pool_id))
     found = PoolLimits()
     for lead, age, closed_at in cast("list[tuple[int | None, int | None, datetime | None]]", asked.fetchall()):
         if lead is not None and age is not None:
@@ -56,7 +56,7 @@ def set_pool_limits(connection: sa.Connection, pool: PoolRef, limits: PoolLimits
 
 def platform_limits(connection: sa.Connection, platform_id: int) -> PlatformLimits:
     """Returns how much a platform may send; no limits if none were set."""
-    found = driver_connection(connection).execute(_PLATFORM_LIMITS, (platform_id,), prepare=True).fetchone()
+    found = ask(connection, _PLATFORM_LIMITS, (platform_id,)).fetchone()
     return PlatformLimits(*cast("tuple[int | None, int | None, int | None]", found)) if found else PlatformLimits()
 
 
@@ -73,15 +73,14 @@ def set_platform_limits(connection: sa.Connection, platform_id: int, limits: Pla
 def day_of_usage(connection: sa.Connection, platform_id: int, day: date) -> DayOfUsage:
     """Returns what a platform has sent in a day, as far as it was counted."""
     pools = [pool.pool_id for pool in pool_refs(connection)]
-    found = driver_connection(connection).execute(_DAY, (pools, platform_id, day), prepare=True).fetchone()
+    found = ask(connection, _DAY, (pools, platform_id, day)).fetchone()
     return DayOfUsage(*cast("tuple[int, int]", found))
 
 
 def count_usage(connection: sa.Connection, pool: PoolRef, day: date, sent: Iterable[tuple[int, DayOfUsage]]) -> None:
     """Add what platforms sent to a pool, by their numbers, ascending, so that two writers cannot deadlock."""
-    driver = driver_connection(connection)
     for platform_id, usage in sorted(sent, key=lambda each: each[0]):
-        driver.execute(_COUNT, (pool.pool_id, platform_id, day, usage.events, usage.batch_bytes), prepare=True)
+        ask(connection, _COUNT, (pool.pool_id, platform_id, day, usage.events, usage.batch_bytes))
 
 
 def _put(connection: sa.Connection, table: sa.Table, key: dict[str, int], row: dict[str, Any]) -> None:

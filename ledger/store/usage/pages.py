@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.statements import Answer
+from ledger.store.postgres.transactions import ask
 from ledger.store.usage.claims import EventClaim
 from ledger.usage.pages import EventIds, Page, earliest_lows, known_among, unpacked
 
@@ -96,9 +96,7 @@ WHERE pool_id = %(pool)s
 """
 
 
-def ask_standing(
-    connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]
-) -> psycopg.Cursor[tuple[int, int, list[int], bool]]:
+def ask_standing(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> Answer:
     """Asks for the log's size, and of each platform for the levels of its pages, and whether any platform has a row
     among the ids of its claims.
     """
@@ -112,10 +110,7 @@ def ask_standing(
     asked: dict[str, object] = {"pool": pool.pool_id}
     for place, (platform_id, (low, high)) in enumerate(sorted(ends.items())):
         asked |= {f"platform_{place}": platform_id, f"low_{place}": Value(low), f"high_{place}": Value(high)}
-    return cast(
-        "psycopg.Cursor[tuple[int, int, list[int], bool]]",
-        driver_connection(connection).execute(_standing_of(len(ends)), asked, prepare=True),
-    )
+    return ask(connection, _standing_of(len(ends)), asked)
 
 
 @lru_cache
@@ -178,8 +173,7 @@ def _near(
     begins = array_of([low])
     earliest = [(level, Value(earliest_lows(begins, level).tobytes())) for level in levels]
     asked = [*chain.from_iterable(earliest), pool.pool_id, platform_id, Value(high), Value(low), _NEAR_MAX]
-    cursor = driver_connection(connection).cursor(binary=True)
-    rows = cast("Any", cursor.execute(_near_at(len(levels)), asked, prepare=True).fetchall())
+    rows = ask(connection, _near_at(len(levels)), asked).fetchall()
     if len(rows) >= _NEAR_MAX:
         return None
     return [(first.bytes, last.bytes, unpacked(first.bytes, width, ids)) for first, last, width, ids in rows]
@@ -204,8 +198,7 @@ def _overlapping_each(
         platform_id,
         OVERLAPS_MAX + 1,
     ]
-    cursor = driver_connection(connection).cursor(binary=True)
-    for place, low, width, ids in cast("Any", cursor.execute(_OVERLAPPING, asked, prepare=True)):
+    for place, low, width, ids in ask(connection, _OVERLAPPING, asked).fetchall():
         found[place].append(unpacked(low.bytes, width, ids))
     return found
 
@@ -228,7 +221,6 @@ def find_in_pages(
 ) -> list[tuple[int, int]]:
     """Returns the place of each id that a page has, with the page's batch number."""
     found: list[tuple[int, int]] = []
-    cursor = driver_connection(connection).cursor(binary=True)
     for start in range(0, len(ids) if levels else 0, _LOOKED_UP_AT_ONCE):
         part = ids[start : start + _LOOKED_UP_AT_ONCE]
         asked = [
@@ -237,7 +229,7 @@ def find_in_pages(
             pool.pool_id,
             platform_id,
         ]
-        for place, number, low, width, packed in cast("Any", cursor.execute(_IN_PAGES, asked, prepare=True)):
+        for place, number, low, width, packed in ask(connection, _IN_PAGES, asked).fetchall():
             # Postgres also finds an id's last bytes across two others.
             if known_among(part[place : place + 1], unpacked(low.bytes, width, packed)).all():
                 found.append((start + place, number))
@@ -276,8 +268,7 @@ def rows_among(connection: sa.Connection, pool: PoolRef, platform_id: int, pages
         pool.pool_id,
         _RANGE_ROWS_MAX,
     ]
-    cursor = driver_connection(connection).cursor(binary=True)
-    for place, count, found in cast("Any", cursor.execute(_IN_RANGES, asked, prepare=True).fetchall()):
+    for place, count, found in ask(connection, _IN_RANGES, asked).fetchall():
         ids = pages[place].ids
         if count == _RANGE_ROWS_MAX:
             free = EventClaim(platform_id, 0, ids).find_free(connection, pool)

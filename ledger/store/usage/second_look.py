@@ -12,16 +12,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
 import sqlalchemy as sa
 
 from ledger.store.logs.log import PoolRef
 from ledger.store.postgres.rows import Value
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.statements import Answer
+from ledger.store.postgres.transactions import ask
 from ledger.store.usage.claims import EventsKnownError
 from ledger.store.usage.first_look import Looked
 from ledger.store.usage.pages import OVERLAPS_MAX, array_of, rows_among, span_of
@@ -46,8 +46,8 @@ def look_again(connection: sa.Connection, pool: PoolRef, looked: Sequence[Looked
         asked.append((mine, _ask(connection, pool, platform_id, mine)))
 
     def require_still_free() -> None:
-        for mine, cursor in asked:
-            recorded = _recorded(cursor)
+        for mine, answer in asked:
+            recorded = _recorded(answer)
             if recorded is not None:
                 _require_apart(connection, pool, mine, recorded)
 
@@ -71,9 +71,7 @@ WHERE batch.pool_id = %(pool)s AND batch.platform_id = %(platform)s AND batch.le
 """
 
 
-def _ask(
-    connection: sa.Connection, pool: PoolRef, platform_id: int, mine: Sequence[Looked]
-) -> psycopg.Cursor[tuple[object, ...]]:
+def _ask(connection: sa.Connection, pool: PoolRef, platform_id: int, mine: Sequence[Looked]) -> Answer:
     span = span_of(page for one in mine for page in one.pages)
     ids = [one.claim.event_ids for one in mine if len(one.claim.event_ids)]
     page_low, page_high = map(Value, span) if span else (None, None)
@@ -86,7 +84,7 @@ def _ask(
         "low": Value(min(each[0].tobytes() for each in ids)) if ids else None,
         "high": Value(max(each[-1].tobytes() for each in ids)) if ids else None,
     }
-    return driver_connection(connection).cursor(binary=True).execute(_RECORDED_SINCE, asked, prepare=True)
+    return ask(connection, _RECORDED_SINCE, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +120,9 @@ class _Recorded:
         return [bisect_right(lows, page.high) - bisect_left(highs, page.low) for page in pages]
 
 
-def _recorded(cursor: psycopg.Cursor[Any]) -> _Recorded | None:
+def _recorded(answer: Answer) -> _Recorded | None:
     """Returns what a platform's batches recorded; None if it has no new batch."""
-    rows = cast("list[tuple[Any, Any, int, bytes, bool]]", cursor.fetchall())
+    rows = answer.fetchall()
     if not rows:
         return None
     found = [row for row in rows if row[0] is not None]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ledger.errors import NotFoundError
 from ledger.store.logs.log import PoolRef
 from ledger.store.pools.methods import method_in
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import ask
 from ledger.usage.limits import PlatformLimits, PoolLimits
 from ledger.usage.methods import Method
 
@@ -59,7 +59,7 @@ def terms_of(connection: sa.Connection, pool: PoolRef, platform_id: int, method:
         NotFoundError: the pool has no such method.
     """
     asked = {"pool": pool.pool_id, "platform": platform_id, "method": method}
-    row = driver_connection(connection).execute(_TERMS, asked, prepare=True).fetchone()
+    row = ask(connection, _TERMS, asked).fetchone()
     entry, in_time, closed_at, quota, admitted = cast("_Row", row)
     if entry is None:
         raise NotFoundError(f"pools/{pool.name}/methods/{method}")
