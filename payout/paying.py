@@ -99,13 +99,16 @@ class Paying:
         Raises:
             NotFoundError: there is no such account.
             InvalidInputError: the day is past, or too far ahead.
-            StateError: nobody would be paid, or more than a bank's statement may say; or no key for payees is set.
+            StateError: nobody would be paid, or more than a bank's statement may say; or no key for payees is set, or
+                the account's details were erased.
         """
         account, now = bank_accounts.get_bank_account(connection, bank_account), read_time(connection)
         if not now.date() <= day <= now.date() + timedelta(days=MAX_DAYS_AHEAD):
             raise InvalidInputError.of(
                 "day", "must be today or within %(most)s days, got %(got)s", most=MAX_DAYS_AHEAD, got=day
             )
+        ours = payees.read_details(connection, self._vault, [account.details_hash])
+        payees.require_details(ours, account.details_hash, f"bankAccounts/{bank_account}")
         pools = [pool_ref(connection, pool) for pool in account.content.pools]
         plan = self._planned(connection, name, account, pay_runs.owed_in(connection, pools), now)
         if not plan.payments:

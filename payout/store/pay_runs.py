@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from ledger.acts.entries import PayRunContent
 from ledger.entries import PayingContent
-from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
+from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError, StateError
 from ledger.log.leaves import Leaf, decode
 from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
@@ -26,10 +26,10 @@ from ledger.store.postgres.conflicts import taken_keys
 from ledger.store.postgres.transactions import driver_connection
 from ledger.store.registry.acts import Effect, append_act, begin
 from ledger.store.registry.collectives import list_collectives
-from payout.payments.matching import AFTER, Sent, State
+from payout.payments.matching import AFTER, BEFORE, Sent, State
 from payout.store import payees
 from payout.store import tables as t
-from payout.store.bank_accounts import version_of
+from payout.store.bank_accounts import get_bank_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,12 @@ def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, no
 
 def _rests_on(connection: sa.Connection, _: PoolRef, content: PayRunContent) -> dict[str, str]:
     """The version of the bank account, and whether all can still be paid as the plan says: of the collectives that it
-    pays none has another account by now, and none was suspended.
+    pays none has another account by now, and none was suspended; and no account's details were erased.
     """
-    latest = {payee.collective: payee.leaf_index for payee in payees.list_payees(connection)}
+    account = get_bank_account(connection, content.bank_account)
+    known = payees.list_payees(connection)
+    here = payees.kept_details(connection, [account.details_hash, *(payee.details_hash for payee in known)])
+    latest = {payee.collective: payee.leaf_index for payee in known if payee.details_hash in here}
     active = {each.name for each in list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
     changed = [
         payment.collective
@@ -98,7 +101,7 @@ def _rests_on(connection: sa.Connection, _: PoolRef, content: PayRunContent) -> 
         if latest.get(payment.collective) != payment.payee or payment.collective not in active
     ]
     return {
-        f"bankAccounts/{content.bank_account}": version_of(connection, content.bank_account),
+        f"bankAccounts/{content.bank_account}": str(account.leaf.index if account.details_hash in here else None),
         f"payRuns/{content.pay_run}/payees": f"{len(changed)} changed",
     }
 
@@ -201,6 +204,30 @@ def _answer_of(connection: sa.Connection, pool: PoolRef, name: str) -> PoolPart 
         return None
     leaf = decode(log.read_leaf(connection, pool, leaf_index).entry, {PayingContent.type: PayingContent})
     return parse_part(log.checked_body(connection, pool, bytes.fromhex(leaf.content.parts_sha256)))
+
+
+def require_settled(connection: sa.Connection, owner: str) -> None:
+    """Check that no payment to or from an owner's account is on its way: without the account's details its run has no
+    file, and nobody in it is paid.
+
+    Args:
+        connection: a transaction's, in which no run is decided meanwhile.
+        owner: `collectives/ID` or `bankAccounts/ID`.
+
+    Raises:
+        StateError: one is.
+    """
+    collection, _, name = owner.partition("/")
+    of_account = name if collection == "bankAccounts" else None
+    leaves = {leaf_index for _, leaf_index in payments_of(connection, name)}
+    for leaf in list_leaves(connection, bank_account=of_account):
+        if of_account is None and leaf.index not in leaves:
+            continue
+        run = pay_run_of(connection, leaf)
+        sent = [each for each in sent_of(connection, run).values() if of_account or each.collective == name]
+        if run.waiting or any(each.state in BEFORE[BookingKind.PAID] for each in sent):
+            detail = "has a payment on its way in payRuns/%(run)s, until a statement of the bank has it"
+            raise StateError(owner, "PAYMENT_UNDER_WAY", detail, run=leaf.content.pay_run)
 
 
 def put_events(connection: sa.Connection, leaf_index: int, bookings: Bookings) -> None:

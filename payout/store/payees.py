@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -67,6 +67,13 @@ def read_details(connection: sa.Connection, vault: Vault, hashes: list[bytes]) -
             raise LedgerCorruptError(subject, "is not the one that the registry's log has the hash of")
         found[salted.hash()] = salted.details
     return found
+
+
+def kept_details(connection: sa.Connection, hashes: Iterable[bytes]) -> set[bytes]:
+    """Returns which of these details are at the desk and were not erased."""
+    column = desk.account_details.c.details_hash
+    among = column == sa.any_(sa.literal(list(hashes), sa.ARRAY(sa.LargeBinary)))
+    return {bytes(found) for found in connection.execute(sa.select(column).where(among)).scalars()}
 
 
 def _put_payee(connection: sa.Connection, pool: PoolRef, content: PayeeContent, now: datetime) -> Payee:

@@ -16,6 +16,7 @@ from ledger.store.desk.tables import DESK_ROLE
 from ledger.store.postgres.database import Database
 from services import schema
 from services.cli.app import main
+from tests.support.deployment import SteppedClock, found_for_tests
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 OLD: Final = NOW - timedelta(days=4_000)
@@ -72,6 +73,8 @@ def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
         put_details(connection, "first", "collectives/irish", OLD)
         put_details(connection, "second", "collectives/irish", OLD + timedelta(days=1))
         put_details(connection, "only", "collectives/breton", OLD)
+        put_details(connection, "replaced just now", "collectives/scottish", OLD)
+        put_details(connection, "latest", "collectives/scottish", NOW)
         for at in (OLD, NOW):
             put_notice(connection, at)
         for ended_at in (OLD, NOW, None):
@@ -81,12 +84,13 @@ def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
         found = {name: number for name, number in deleted.items() if number}
         assert found == {"account_details": 1, "contact": 1, "notice": 1}
     with database.transaction() as connection:
-        assert kept(connection) == {b"second", b"only"}
+        assert kept(connection) == {b"second", b"only", b"replaced just now", b"latest"}
 
 
 def test_a_collective_is_forgotten_by_one_command(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    found_for_tests(database_url, SteppedClock(NOW))
     with database.transaction() as connection:
         put_details(connection, "a", "collectives/irish", NOW)
         put_details(connection, "b", "collectives/breton", NOW)

@@ -33,6 +33,8 @@ from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_S
 from payout.payments.credit_transfer import MAX_SEPA_MINOR
 from payout.store import bank_files, pay_runs
 from payout.store.unpaid import list_owed
+from services.cli.app import main
+from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene, require_sound
@@ -341,6 +343,41 @@ def test_who_is_not_paid_is_listed_with_the_reason(deploy: Callable[..., Deploym
         ("collectives/irish", "BELOW_SMALLEST", 600)
     ]
     assert scene.balances()["collective/irish"] == 600
+
+
+def erase(owner: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
+    with pytest.raises(SystemExit) as ended:
+        main(["db", "erase", owner])
+    return int(ended.value.code or 0)
+
+
+def test_nothing_is_erased_while_a_payment_is_on_its_way(
+    scene: Scene, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=1000)
+    operator.create_pay_run("jan", "main", DAY)
+    for owner in ("collectives/irish", "bankAccounts/main"):
+        assert erase(owner, database_url, monkeypatch) == Exit.REFUSED_BY_STATE
+        assert f"{owner}: has a payment on its way in payRuns/jan" in capsys.readouterr().err
+    bank.take(operator.create_pay_run_file("jan").content)
+    operator.import_bank_file("main", bank.statement(DAY))
+    for owner in ("collectives/irish", "bankAccounts/main"):
+        assert erase(owner, database_url, monkeypatch) == 0
+    with pytest.raises(FailedPreconditionError, match="bankAccounts/main: has no account any more"):
+        operator.create_pay_run("feb", "main", DAY)
+
+
+@pytest.mark.parametrize("owner", ["collectives/irish", "bankAccounts/main"])
+def test_a_run_is_stale_once_an_account_in_it_was_erased(
+    scene: Scene, database_url: str, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    both = of_two(scene)
+    waiting = both.operator.create_pay_run("jan", "main", DAY)
+    assert erase(owner, database_url, monkeypatch) == 0
+    with pytest.raises(AbortedError, match="what registry/proposals"):
+        both.reviewer.approve_proposal(waiting.proposal)
+    assert both.balances()["collective/breton"] == 400
 
 
 def test_more_than_a_bank_takes_as_one_payment_is_left_out_until_a_part_is_paid_otherwise(

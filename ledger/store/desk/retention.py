@@ -20,8 +20,8 @@ from ledger.store.desk.tables import (
 def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:
     """Delete what is past its time; returns how many rows of each table. The connection has the role `moiety_desk`.
 
-    Details of an account stay as long as they are their owner's latest, however old they are; those of a webhook, as
-    long as it uses them.
+    Details of an account count from when their owner has later ones: the latest stay, however old they are, and a file
+    that waits for the bank may name those before. Those of a webhook stay as long as it uses them.
     """
     deleted = {}
     for table, (column, kept) in KEPT.items():
@@ -29,7 +29,11 @@ def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:
         if table is account_details:
             later = account_details.alias("later")
             statement = statement.where(
-                sa.exists().where(later.c.owner == table.c.owner, later.c.created_at > table.c.created_at)
+                sa.exists().where(
+                    later.c.owner == table.c.owner,
+                    later.c.created_at > table.c.created_at,
+                    later.c.created_at < now - kept,
+                )
             )
         elif table is webhook_delivery:
             statement = statement.where(table.c.state == REMOVED)

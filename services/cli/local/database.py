@@ -231,13 +231,19 @@ def erase(
 ) -> None:
     """Delete all bank data of a collective that asks for it, and what it was told. Its payments stay in the logs.
 
-    The logs keep hashes that nobody can trace back. It is not paid until it has a new payee. Run it as the schema's
-    owner.
+    The logs keep hashes that nobody can trace back. It is not paid until it has a new payee. While a payment to it is
+    on its way nothing is erased. Run it as the schema's owner.
     """
     from ledger.store.desk.retention import erase_details
+    from ledger.store.registry.acts import look_alone
+    from payout.store.pay_runs import require_settled
+    from services.settings import load_settings
 
-    with _desk() as database, database.transaction() as connection:
-        erased = erase_details(connection, owner)
+    with _database(load_settings().owner_url) as database, database.transaction() as connection:
+        look_alone(connection)
+        require_settled(connection, owner)
+        with _desk() as desk, desk.transaction() as at_desk:
+            erased = erase_details(at_desk, owner)
     output.show({"owner": owner, "erased": erased}, f"Erased {counted(erased, 'account')} of {owner}.")
 
 
