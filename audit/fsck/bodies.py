@@ -38,7 +38,10 @@ class BodyRows:
             body = self._log.body(digest)
         except NotFoundError:
             self.add_missing(digest)
-            return
+        else:
+            self._require_hash(digest, body)
+
+    def _require_hash(self, digest: bytes, body: bytes) -> None:
         if sha256(body).digest() != digest:
             self.add_other(digest, sha256(body).hexdigest())
 
@@ -78,6 +81,8 @@ class BodyRows:
             digest = row["sha256"]
             if not _is_among(digest, named):
                 self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "a row", "none: no leaf names it")
+        for digest, body in self._log.rows_behind():
+            self._require_hash(digest, body)
         query = sa.select(*columns_of(lt.body_object)).where(lt.body_object.c.pool_id == pool_id)
         for row in stored_rows(connection, query, self._report):
             self._report.count(lt.body_object.name)

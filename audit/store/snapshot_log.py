@@ -41,6 +41,10 @@ class SnapshotLog:
         """
         return bounded(self._bodies.read(self._connection, self._pool, sha256), body_path(sha256), bytes_max)
 
+    def rows_behind(self) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of bodies that nobody reads, by their hash: a nearer store has bodies under the same hashes."""
+        return self._bodies.rows_behind(self._connection, self._pool)
+
     def transfers(self, leaf_index: int, most: int) -> list[Transfer]:  # noqa: ARG002 - the database's are not bounded
         """What the journal says that a leaf moved, in order."""
         return journal.transfers_of_leaf(self._connection, self._pool, leaf_index)

@@ -127,11 +127,13 @@ def test_a_large_body_lies_elsewhere_and_everything_that_reads_it_finds_it(
     auditor = scene.deployment.client("auditors/ada")
     assert auditor.get_body(POOL, digest) == stored
     wanted = [digest, digest_of(database, "small"), bytes(32)]
-    with database.reading() as connection:
-        together = Bodies(objects).read_all(connection, ref(database), wanted, len(stored))
-        small = Bodies(objects).read_all(connection, ref(database), wanted, len(stored) - 1)
+    together = Bodies(objects).read_all(database, ref(database), wanted, len(stored))
+    small = Bodies(objects).read_all(database, ref(database), wanted, len(stored) - 1)
+    alone = [Bodies(objects).read_all(database, ref(database), [digest], most) for most in (len(stored), 9)]
     assert {key: sha256(body).digest() for key, body in together.items()} == {key: key for key in wanted[:2]}
     assert small.keys() == {wanted[1]}
+    assert alone == [{digest: stored}, {}]
+    assert Bodies(objects).read_all(database, ref(database), [bytes(32)], 9) == {}
     found = scene.platform.find_event(POOL, str(usage[7].event_id))
     assert found.leaf_index == receipt.leaf_index
     scene.platform.retract_usage(POOL, request_id="r", event_ids=[str(usage[7].event_id)], reason="twice")
@@ -213,6 +215,23 @@ def test_a_body_that_is_lost_or_changed_elsewhere_is_named(scene: Scene, databas
     assert (finding.where.key, finding.claimed) == (f"sha256={digest.hex()}", "none")
     objects.put(key, body)
     assert checked(database, objects).findings == []
+
+
+def test_fsck_finds_a_row_of_another_body_where_its_own_is_elsewhere_too(
+    scene: Scene, database: Database, objects: Objects, owner: sa.Engine
+) -> None:
+    send(scene, large(1), "b")
+    digest = digest_of(database, "b")
+    body = objects.get(key_of(ref(database), digest))
+    with database.transaction() as connection:
+        connection.execute(sa.insert(t.body).values(pool_id=ref(database).pool_id, sha256=digest, bytes=body))
+    with database.reading() as connection:
+        behind = list(Bodies(objects).rows_behind(connection, ref(database)))
+    assert behind == [(digest, body)] * objects.are_near
+    assert checked(database, objects).findings == []
+    execute(owner, f"UPDATE body SET bytes = set_byte(bytes, 99, 1) WHERE sha256 = '\\x{digest.hex()}'")
+    (finding,) = checked(database, objects).findings
+    assert (finding.where.key, finding.figure) == (f"sha256={digest.hex()}", "bytes")
 
 
 def test_fsck_finds_a_row_that_would_have_a_body_swept_and_one_that_keeps_what_no_leaf_names(

@@ -103,16 +103,22 @@ class Bodies:
             return self._elsewhere(pool, digest)
 
     def read_all(
-        self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
+        self, database: Database, pool: PoolRef, digests: Sequence[bytes], bytes_max: int
     ) -> dict[bytes, bytes]:
         """The bodies under some hashes, by the hash; those that are nowhere, or longer, are left out.
 
         Raises:
             StoreUnavailableError: some may be elsewhere, which is away.
         """
-        found = log.read_bodies(connection, pool, digests, bytes_max)
-        left = [digest for digest in digests if digest not in found]
-        self._require_reached(connection, pool, left)
+        if len(digests) == 1:  # by itself is read what is large
+            with suppress(NotFoundError):
+                body = self.fetch(database, pool, digests[0])
+                return {digests[0]: body} if len(body) <= bytes_max else {}
+            return {}
+        with database.reading() as connection:
+            found = log.read_bodies(connection, pool, digests, bytes_max)
+            left = [digest for digest in digests if digest not in found]
+            self._require_reached(connection, pool, left)
         for digest in left:
             with suppress(NotFoundError):
                 body = self._elsewhere(pool, digest)
@@ -121,15 +127,36 @@ class Bodies:
         return found
 
     def fetch(self, database: Database, pool: PoolRef, digest: bytes) -> bytes:
-        """The same, without holding a connection while it comes from elsewhere. Raises as `read` does."""
-        with suppress(StoreUnavailableError):  # a small one is in Postgres
-            if self._objects and self._objects.are_near and (body := self._objects.get(key_of(pool, digest))):
-                return body
+        """The body under a hash, without holding a connection while it comes from elsewhere. Raises as `read` does."""
+        if (near := self._near(pool, digest)) is not None:
+            return near
         with database.reading() as connection:
             with suppress(NotFoundError):
                 return log.read_body(connection, pool, digest)
             self._require_reached(connection, pool, [digest])
         return self._elsewhere(pool, digest)
+
+    def _near(self, pool: PoolRef, digest: bytes) -> bytes | None:
+        if self._objects is None or not self._objects.are_near:
+            return None
+        with suppress(StoreUnavailableError):  # a small one is in Postgres
+            return self._objects.get(key_of(pool, digest))
+        return None
+
+    def rows_behind(self, connection: sa.Connection, pool: PoolRef) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of bodies that nobody reads, by their hash: nearer objects have bodies under the same hashes.
+
+        Raises:
+            StoreUnavailableError: the objects are away.
+        """
+        objects = self._objects
+        if objects is None or not objects.are_near:
+            return
+        large = sa.func.octet_length(t.body.c.bytes) >= ELSEWHERE_BYTES
+        query = sa.select(t.body.c.sha256).where(t.body.c.pool_id == pool.pool_id, large)
+        for digest in map(bytes, connection.execute(query).scalars().all()):
+            if objects.has(key_of(pool, digest)):
+                yield digest, log.read_body(connection, pool, digest)
 
     def checked(self, connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
         """The body under a hash, which it has.

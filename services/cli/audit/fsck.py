@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -129,8 +129,8 @@ class _Check:
 def _reading(address: Address, bodies_url: str) -> Iterator[ReadBodies]:
     """How another process reads bodies of pools, on a connection of its own. No body changes, whoever reads it when."""
     bodies, database = open_bodies(bodies_url), Database(address.url, role=address.role, pooler=address.pooler)
-    with database.reading() as connection:
-        yield partial(bodies.read_all, connection)
+    with closing(database):
+        yield partial(bodies.read_all, database)
 
 
 def _read_now(database: Database) -> Registry:
