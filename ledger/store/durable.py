@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Final
 from uuid import uuid4
 
@@ -15,6 +15,8 @@ OWNER_ONLY: Final = 0o600
 """The mode of files with secrets."""
 
 _AS_UMASK: Final = 0o666
+
+_UNFINISHED: Final = "."
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def whole_file(path: Path, *, mode: int = _AS_UMASK, is_new: bool = False) -> It
             with path.open("wb") as file:
                 yield file
             return
-    beside = path.with_name(f".{path.name}.{uuid4().hex}")
+    beside = path.with_name(f"{_UNFINISHED}{path.name}.{uuid4().hex}")
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
@@ -51,6 +53,11 @@ def whole_file(path: Path, *, mode: int = _AS_UMASK, is_new: bool = False) -> It
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def is_unfinished(path: PurePath) -> bool:
+    """Whether a file has the name that `whole_file` gives one until it is whole; a process that is killed leaves it."""
+    return path.name.startswith(_UNFINISHED)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = _AS_UMASK, is_new: bool = False) -> None:

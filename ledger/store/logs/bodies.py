@@ -62,6 +62,9 @@ class Objects(Protocol):
     def stored(self, prefix: str) -> Iterator[StoredObject]:
         """Every object whose key begins so."""
 
+    def tidy(self, prefix: str, before: datetime) -> None:
+        """Take away what was left half written before a time, under keys that begin so."""
+
 
 class BodySweptError(Exception):
     """An object was swept between its being written and its leaf: it had been left behind a day before."""
@@ -216,6 +219,7 @@ class Bodies:
         if objects is None:
             return
         before = now - ABANDONED_AFTER
+        objects.tidy(folder_of(pool), before)
         named = self._named(database, pool)
         for each in objects.stored(folder_of(pool)):
             digest = _digest_in(each.key)

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ledger.errors import InvalidInputError, StoreUnavailableError
-from ledger.store.durable import make_folder, write_whole
+from ledger.store.durable import is_unfinished, make_folder, write_whole
 from ledger.store.logs.bodies import Bodies, Objects, StoredObject
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
@@ -81,12 +81,24 @@ class FolderObjects:
 
     def stored(self, prefix: str) -> Iterator[StoredObject]:
         """See `Objects`."""
+        for path, written_at in self._files(prefix):
+            if not is_unfinished(path):
+                yield StoredObject(path.relative_to(self._folder).as_posix(), written_at)
+
+    def tidy(self, prefix: str, before: datetime) -> None:
+        """See `Objects`."""
+        with _available():
+            for path, written_at in self._files(prefix):
+                if is_unfinished(path) and written_at < before:
+                    path.unlink(missing_ok=True)
+
+    def _files(self, prefix: str) -> Iterator[tuple[Path, datetime]]:
+        """Yields each file whose key begins so, with the time of its last writing."""
         with _available():
             for path in sorted((self._folder / prefix).rglob("*")):
                 with suppress(FileNotFoundError):  # another sweep was faster
                     if path.is_file():
-                        written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                        yield StoredObject(path.relative_to(self._folder).as_posix(), written_at)
+                        yield path, datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 @contextmanager

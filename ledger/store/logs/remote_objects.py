@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from obstore.exceptions import BaseError
@@ -77,6 +77,9 @@ class RemoteObjects:
             for page in self._store.list(prefix):
                 for each in page:
                     yield StoredObject(each["path"], each["last_modified"])
+
+    def tidy(self, prefix: str, before: datetime) -> None:
+        """See `Objects`. An object is there as a whole or not at all; parts of one are for the bucket's own rules."""
 
 
 @contextmanager
