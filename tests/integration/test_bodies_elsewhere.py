@@ -246,7 +246,7 @@ def test_fsck_finds_a_row_that_would_have_a_body_swept_and_one_that_keeps_what_n
     execute(owner, "UPDATE body_object SET is_named = true")
     with database.transaction() as connection:
         objects.put(key_of(ref(database), sha256(b"").digest()), b"x" * ELSEWHERE_BYTES)
-        Bodies(objects).name(connection, ref(database), [sha256(b"").digest()], NOON)
+        Bodies(objects).name(connection, ref(database), [sha256(b"").digest()], NOON)()
     (finding,) = checked(database, objects).findings
     assert (finding.figure, finding.claimed) == ("is_named", "True")
 
@@ -267,10 +267,10 @@ def test_a_sweep_takes_what_no_leaf_names_and_nobody_writes(
     assert objects.has(key_of(pool, digest_of(database, "b")))
     assert list(bodies.sweep(owner_database, pool, later)) == []
     with pytest.raises(BodySweptError), database.transaction() as connection:
-        bodies.name(connection, pool, [left], now)
+        bodies.name(connection, pool, [left], now)()
     bodies.write(pool, b"again", left)
     with database.transaction() as connection:
-        bodies.name(connection, pool, [left], now)
+        bodies.name(connection, pool, [left], now)()
     assert list(bodies.sweep(owner_database, pool, later)) == []
     assert objects.get(key_of(pool, left)) == b"again"
 
@@ -297,7 +297,7 @@ def test_what_an_older_server_left_as_about_to_be_written_is_swept_and_can_be_na
     pool, digest = ref(database), digest_of(database, "b")
     execute(owner, "UPDATE body_object SET is_named = false")
     with database.transaction() as connection:
-        Bodies(objects).name(connection, pool, [digest], NOON)
+        Bodies(objects).name(connection, pool, [digest], NOON)()
     assert [row.is_named for row in rows(database, t.body_object)] == [True]
     execute(owner, "UPDATE body_object SET is_named = false")
     later = datetime.now(UTC) + timedelta(days=2)
@@ -318,7 +318,7 @@ def test_whatever_races_with_a_sweep_what_is_named_is_there(
             with suppress(BodySweptError, StoreUnavailableError):
                 bodies.write(pool, body, digest)
                 with database.transaction() as connection:
-                    bodies.name(connection, pool, [digest], NOON)
+                    bodies.name(connection, pool, [digest], NOON)()
                 return
 
     stop = threading.Event()

@@ -8,7 +8,7 @@ under a hash is asked of the objects, so a deployment may begin to keep bodies e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -196,19 +196,28 @@ class Bodies:
         """
         cast("Objects", self._objects).put(key_of(pool, digest), body)
 
-    def name(self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], now: datetime) -> None:
+    def name(
+        self, connection: sa.Connection, pool: PoolRef, digests: Sequence[bytes], now: datetime
+    ) -> Callable[[], None]:
         """Say that leaves of this transaction name bodies that were written elsewhere. Nobody sweeps them from here on.
 
+        Returns:
+            what checks that they are there. In a pipeline this is called once the statement was answered.
+
         Raises:
-            BodySweptError: one was swept before.
-            StoreUnavailableError: the objects are away.
+            BodySweptError: in the check, if one was swept before.
+            StoreUnavailableError: in the check, if the objects are away.
         """
-        if not digests:
-            return
-        objects, wanted = cast("Objects", self._objects), sorted(set(digests))
-        ask(connection, _NAME, (pool.pool_id, now, wanted))
-        if not all(objects.has(key_of(pool, digest)) for digest in wanted):
-            raise BodySweptError
+        wanted = sorted(set(digests))
+        if wanted:
+            ask(connection, _NAME, (pool.pool_id, now, wanted))
+
+        def require_there() -> None:
+            objects = cast("Objects", self._objects)
+            if not all(objects.has(key_of(pool, digest)) for digest in wanted):
+                raise BodySweptError
+
+        return require_there
 
     def sweep(self, database: Database, pool: PoolRef, now: datetime) -> Iterator[bytes]:
         """Take away objects that no leaf names and nobody is writing; returns the hash of each that was.

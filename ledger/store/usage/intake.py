@@ -257,12 +257,13 @@ class UsageStore:
         first_look.require_distinct(claims)
         with pipelined(connection):
             require_numbers = _ask_numbers(connection, group)
+            elsewhere = [each.digest for each in group if self.bodies.are_elsewhere(each.body)]
+            require_bodies = self.bodies.name(connection, pool, elsewhere, self._clock())
             looked = first_look.ask(connection, pool, claims)
             require_numbers()
             found = looked()
+        require_bodies()
         _hold_unfixed(connection, group)
-        elsewhere = [each.digest for each in group if self.bodies.are_elsewhere(each.body)]
-        self.bodies.name(connection, pool, elsewhere, self._clock())
         return found
 
     def _put(
