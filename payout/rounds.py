@@ -131,7 +131,7 @@ def distribute(
     names = [collective.name for collective in collectives]
 
     def each(figures: Mapping[str, int]) -> list[int]:
-        return [figures.get(name, 0) for name in names]
+        return [figures.get(name, 0) for name in names] if figures else [0] * len(names)
 
     raw = {mode: _by_collective(total.attributed for key, total in usage.items() if key.mode == mode) for mode in MODES}
     events = _by_collective(total.counts for total in usage.values())

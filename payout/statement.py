@@ -100,7 +100,13 @@ def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
     for key, total in usage.items():
         rows.append(("", *key, total.events - total.retracted, total.unattributed))
         rows += [(name, *key, total.counts[name], weight) for name, weight in total.attributed.items()]
-    return _render(WEIGHTS_COLUMNS, sorted(rows))
+    return _joined(
+        WEIGHTS_COLUMNS,
+        [
+            f"{name},{method},{version},{mode},{events},{weight}"
+            for name, method, version, mode, events, weight in sorted(rows)
+        ],
+    )
 
 
 def parse_weights(table: bytes) -> dict[UsageKey, UsageSum]:
@@ -135,8 +141,7 @@ def parse_weights(table: bytes) -> dict[UsageKey, UsageSum]:
 
 def render_registry(collectives: Iterable[Collective]) -> bytes:
     """Returns the snapshot of the registry that a round commits to: whatever of it can affect an amount."""
-    rows = ((c.name, c.status.value, c.members, c.equity_ppm) for c in collectives)
-    return _render(REGISTRY_COLUMNS, rows)
+    return _joined(REGISTRY_COLUMNS, [f"{c.name},{c.status.value},{c.members},{c.equity_ppm}" for c in collectives])
 
 
 def parse_registry(snapshot: bytes) -> list[Collective]:
@@ -170,10 +175,6 @@ def page_of_lines(table: bytes, after: int, limit: int) -> bytes:
     """Returns the header of one of a round's tables, and up to `limit` lines after the first `after`."""
     header, *lines = table.splitlines(keepends=True)
     return header + b"".join(lines[after : after + limit])
-
-
-def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    return _joined(columns, [",".join(map(str, row)) for row in rows])
 
 
 def _joined(columns: Sequence[str], rows: Sequence[str]) -> bytes:

@@ -13,7 +13,7 @@ from ledger.registry import MAX_DOMAIN_BYTES, MAX_DOMAINS, Collective, Collectiv
 MAX_DOMAINS_BYTES: Final = MAX_DOMAINS * (MAX_DOMAIN_BYTES + 1)
 """Of the body with a collective's domains."""
 
-_STATUSES: Final = frozenset(CollectiveStatus)
+_STATUSES: Final = {status.value: status for status in CollectiveStatus}
 
 
 def render_domains(names: Iterable[str]) -> bytes:
@@ -47,7 +47,7 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
         content.display_name,
         content.members,
         content.equity_ppm,
-        CollectiveStatus(content.status),
+        _STATUSES[content.status],
         domains,
     )
 

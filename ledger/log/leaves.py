@@ -252,7 +252,8 @@ def time_of(entry: bytes) -> datetime | None:
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo is UTC else time.replace(tzinfo=UTC)
 
 
 def _decode_json(entry: bytes) -> tuple[dict[str, Any], bool]:

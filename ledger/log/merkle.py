@@ -98,6 +98,9 @@ class Frontier:
         """
         if not _is_hash(leaf_hash):
             raise ValueError(f"leaf_hash must be {HASH_BYTES} bytes")
+        if not self.size & 1:  # every other leaf completes none
+            self.hashes, self.size = (*self.hashes, leaf_hash), self.size + 1
+            return {}
         completed = {}
         subtree = leaf_hash
         trailing_ones = (self.size ^ (self.size + 1)).bit_length() - 1
