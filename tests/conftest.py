@@ -17,6 +17,7 @@ from hypothesis.internal.conjecture import providers
 
 from ledger.store.postgres.database import Database
 from services.process.embedded import embedded_postgres
+from services.process.memory import collect_less_often
 from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
 from tests.support.engines import engine_at
@@ -33,6 +34,11 @@ hypothesis.settings.register_profile("explore", **_UNTIMED)
 hypothesis.settings.load_profile("moiety")
 # Constants of whatever modules happen to be loaded would make the examples depend on the tests that ran before.
 providers._get_local_constants = lambda: providers._local_constants
+
+
+def pytest_collection_finish() -> None:
+    """Tests and the modules that they load stay. A search for garbage that looks through them takes half a second."""
+    collect_less_often()
 
 
 @pytest.fixture

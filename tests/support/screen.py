@@ -63,8 +63,3 @@ def person(browser: Browser, address: str, key: str, **options: object) -> Itera
 def _is_wrong(message: ConsoleMessage) -> bool:
     """Whether a browser complains of something other than an answer that says that something was not done."""
     return message.type == "error" and "the server responded with a status of 409" not in message.text
-
-
-def _note_elsewhere(url: str, address: str, wrong: list[str]) -> None:
-    if not url.startswith(f"http://{address}/"):
-        wrong.append(f"asked elsewhere: {url}")

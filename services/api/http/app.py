@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Final
 
 import structlog
@@ -47,13 +48,17 @@ class App:
         self._calls = ConnectCalls(self._carrier)
         self._uploads = Uploads(self._carrier)
         self._downloads = Downloads(self._carrier, parts)
-        self._document = json.dumps(document(self._carrier.methods.values())).encode()
         self._pages: dict[str, Answer] = {
             "/openapi.json": self._described,
             "/livez": self.watching.live,
             "/readyz": self.watching.ready,
             "/metrics": self.watching.metrics,
         }
+
+    @cached_property
+    def _document(self) -> bytes:
+        """Few ask for it, and a service starts sooner without."""
+        return json.dumps(document(self._carrier.methods.values())).encode()
 
     async def _described(self, exchange: Exchange) -> None:
         await exchange.answer(200, "application/json", self._document)

@@ -136,9 +136,10 @@ def test_the_reason_of_a_refusal_arrives_whatever_is_being_sent(address: str, fa
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "only platforms")
 
     far_end.end_streams = refuse
+    table = usage(40_000)
     for _ in range(20):
         with pytest.raises(PermissionDeniedError):
-            ran(address, lambda client: client.submit_usage("folk", usage(40_000), "ngram"))
+            ran(address, lambda client: client.submit_usage("folk", table, "ngram"))
 
 
 def test_a_refused_batch_and_a_table_at_fault_are_told_with_receipts(address: str, far_end: FarEnd) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Final
@@ -22,24 +23,29 @@ from services.access.openid_provider import OpenIdProvider
 from services.settings import Settings
 from tests.support.programs import size_of
 
-BOMB: Final = gzip.compress(b'{"access_token":"' + b"a" * 300_000_000 + b'"}', 1)
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@cache
+def bomb() -> bytes:
+    """Made where it is sent: it takes a second, and 300 MB."""
+    return gzip.compress(b'{"access_token":"' + b"a" * 300_000_000 + b'"}', 1)
 
 
 class _Provider(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         issuer = f"http://{self.headers['host']}"
         known = {"issuer": issuer, "token_endpoint": f"{issuer}/token"}
-        self._answer(json.dumps(known).encode() if self.path.endswith("configuration") else BOMB)
+        self._answer(json.dumps(known).encode() if self.path.endswith("configuration") else bomb())
 
     def do_POST(self) -> None:
-        self._answer(BOMB)
+        self._answer(bomb())
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
-        if body is BOMB:
+        if body is bomb():
             self.send_header("content-encoding", "gzip")
         self.end_headers()
         self.wfile.write(body)
@@ -50,6 +56,7 @@ class _Provider(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def issuer() -> Iterator[str]:
+    bomb()  # not while the memory of who reads it is measured
     with ThreadingHTTPServer(("127.0.0.1", 0), _Provider) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
