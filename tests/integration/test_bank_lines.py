@@ -32,6 +32,8 @@ from tests.support.deployment import Deployment
 from tests.support.paying import OURS, of_two, pay_scene, require_sound
 from tests.support.scene import POOL, Scene, event
 
+pytestmark = pytest.mark.surface
+
 DAY: Final = "2026-01-05"
 
 

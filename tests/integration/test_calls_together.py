@@ -20,6 +20,8 @@ from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:

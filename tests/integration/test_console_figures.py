@@ -13,6 +13,8 @@ from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 FIGURE: Final = re.compile(r"<dt>([^<]*)</dt><dd>(?:<a[^>]*>)?([^<]*)<")
 
 

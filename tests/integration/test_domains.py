@@ -24,6 +24,8 @@ from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NANO, POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "examples" / "telemetry.ndjson"
 
 DECLARED: Final = """

@@ -18,6 +18,8 @@ from tests.support.browsing import Shown, signed_in
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 
 def _with(message: Any, **changed: Any) -> Any:
     copied = type(message)()

@@ -34,6 +34,8 @@ from tests.support.history import ITEMS, POLICIES, SCORED, live, open_history, s
 from tests.support.parquet_folder import all_tables, files_of, printed_by_export, read_table, run_export
 from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture(scope="module")
 def scene(shared_deployment: Deployment) -> Scene:

@@ -11,6 +11,8 @@ from moiety import Collective, InvalidArgumentError
 from tests.support.deployment import Deployment
 from tests.support.scene import Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 FailOver = Callable[[], None]
 
 

@@ -28,6 +28,8 @@ from tests.support.disks import no_room
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import program
 
+pytestmark = pytest.mark.surface
+
 KEY: Final = SigningKey("log.example", bytes(range(32)))
 
 

@@ -13,6 +13,8 @@ from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED, DISTRIBUTE_REPORTED
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 EUR: Final = "EUR"
 
 

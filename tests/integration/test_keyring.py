@@ -16,6 +16,8 @@ from services.access.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
 from services.access.keys import Caller, Principal, Role, UnauthenticatedError
 from tests.support.deployment import START
 
+pytestmark = pytest.mark.surface
+
 KIM: Final = Principal(Role.AUDITOR, "kim")
 
 

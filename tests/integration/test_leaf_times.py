@@ -24,6 +24,8 @@ from services.api.readiness import CLOCKS_APART
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
 from tests.support.scene import METHOD, POOL, event, events, open_scene
 
+pytestmark = pytest.mark.surface
+
 
 def times(database: Database) -> dict[int, list[datetime]]:
     """The times of each log's leaves, in order."""

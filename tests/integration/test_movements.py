@@ -21,6 +21,8 @@ from tests.support.books import require_sound_log, row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:

@@ -39,6 +39,8 @@ from tests.support.fsck_scene import findings
 from tests.support.racing import at_once
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 REVIEW: Final = 3600
 THREE_DAYS: Final = 3 * 24 * 3600
 OF_TWO: Final = Controls.of_one().model_copy(update={"people": 2, "rounds": 2})

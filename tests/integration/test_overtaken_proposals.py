@@ -19,6 +19,8 @@ from tests.support.deployment import Deployment
 from tests.support.paying import of_two, pay_scene
 from tests.support.scene import POOL, Scene
 
+pytestmark = pytest.mark.surface
+
 ABORTED: Final = grpc.StatusCode.ABORTED
 EXISTS: Final = grpc.StatusCode.ALREADY_EXISTS
 REUSED: Final = grpc.StatusCode.INVALID_ARGUMENT

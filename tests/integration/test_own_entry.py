@@ -30,6 +30,8 @@ from tests.support.parquet_folder import read_table
 from tests.support.pool_log import PoolLog
 from tests.support.scene import POOL, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 FEE, GIFT = 50, 20
 
 

@@ -16,6 +16,8 @@ from services.cli.app import main
 from tests.support.deployment import Deployment
 from tests.support.scene import open_scene
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:

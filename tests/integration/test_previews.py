@@ -25,6 +25,8 @@ from tests.support.books import row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NAMED_PLATFORMS, NANO, POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 PLAIN: Final = Policy(fee_ppm=50_000, rounding=ROUNDING_PLACED)
 OTHER: Final = Policy(
     fee_ppm=200_000,

@@ -29,6 +29,8 @@ from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import standby_of
 
+pytestmark = pytest.mark.surface
+
 Status: Final = health_pb2.HealthCheckResponse
 KEY: Final = SigningKey("log.example", bytes(range(32)))
 

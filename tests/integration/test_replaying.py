@@ -33,6 +33,8 @@ from tests.support.deployment import Deployment
 from tests.support.pool_log import verdict_of
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
+pytestmark = pytest.mark.surface
+
 FIRST_BATCH: Final = 3
 """The leaf of the first of three batches in a row."""
 

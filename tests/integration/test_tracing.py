@@ -21,6 +21,8 @@ from tests.support.http import ask
 from tests.support.receiver import receiving
 from tests.support.scene import COLLECTIVES, POOL, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 BATCH: Final = "nobody-may-read-this"
 
 

@@ -30,6 +30,8 @@ from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.wire import Wire, refused
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:
