@@ -92,7 +92,7 @@ def name_of(table: sa.Table) -> str:
 class Damaged:
     """A table that has no constraints for a while, and then the rows that it had."""
 
-    def __init__(self, owner: sa.Engine, table: sa.Table) -> None:
+    def __init__(self, owner: sa.Connection, table: sa.Table) -> None:
         self._owner, self._name = owner, name_of(table)
         drops = [f"DROP CONSTRAINT IF EXISTS {table.primary_key.name}"]
         drops += [
@@ -113,16 +113,17 @@ class Damaged:
         self._do("DROP TABLE kept_rows")
 
     def _do(self, *statements: str) -> None:
-        with self._owner.begin() as connection:
+        with self._owner.begin():
             for statement in statements:
-                connection.exec_driver_sql(statement)
+                self._owner.exec_driver_sql(statement)
 
 
 @pytest.fixture
 def damaged(request: pytest.FixtureRequest, shared_owner: sa.Engine) -> Iterator[Damaged]:
-    found = Damaged(shared_owner, request.param)
-    yield found
-    found.end()
+    with shared_owner.connect() as connection:
+        found = Damaged(connection, request.param)
+        yield found
+        found.end()
 
 
 def found_wrong(
@@ -133,7 +134,7 @@ def found_wrong(
     for column in table.columns:
         for value in values(column):
             damaged.set(column, value)
-            for name, answer, _ in reader.asked(table.name):
+            for name, answer, _ in reader.asked(table.name, column.name):
                 if isinstance(answer, StatusCode) and answer not in MEANT:
                     wrong[column.name, value, name] = answer.name
             damaged.restore()

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from ledger.store.desk.vault import add_key
+from ledger.store.postgres.statements import Statements
 from moiety import Collective, Method, Policy
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
@@ -69,10 +70,10 @@ class Reader:
             self.answers.append(answer)
             self.reads.append(set(re.findall(r"\w+", " ".join(self.sent))) - question.besides)
 
-    def asked(self, table: str) -> Iterator[tuple[str, bytes | StatusCode, bytes]]:
-        """(question, answer, sound answer) of each that reads a table."""
+    def asked(self, table: str, column: str = "") -> Iterator[tuple[str, bytes | StatusCode, bytes]]:
+        """(question, answer, sound answer) of each that reads a table, or a column of it."""
         for question, reads, sound in zip(self.questions, self.reads, self.answers, strict=True):
-            if table in reads:
+            if table in reads and (not column or column in reads):
                 yield question.name, question.ask(), sound
 
 
@@ -108,12 +109,15 @@ def everything(database_url: str, payee_key: Path) -> Iterator[Everything]:
 def noted() -> Iterator[list[str]]:
     """The statements that are sent meanwhile."""
     sent: list[str] = []
-    execute = psycopg.Cursor.execute
 
-    def noting(cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        sent.append(str(query))
-        return execute(cursor, query, *args, **kwargs)
+    def noting(send: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(sender: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+            sent.append(str(query))
+            return send(sender, query, *args, **kwargs)
+
+        return noted
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(psycopg.Cursor, "execute", noting)
+        for kind, name in ((psycopg.Cursor, "execute"), (Statements, "_send")):
+            patched.setattr(kind, name, noting(getattr(kind, name)))
         yield sent
