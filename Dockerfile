@@ -17,7 +17,7 @@ RUN hatchling build --target wheel --directory /dist \
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home moiety \
-    && install --directory --owner=moiety /var/lib/moiety/checkpoints
+    && install --directory --owner=moiety /var/lib/moiety/bodies /var/lib/moiety/checkpoints
 COPY --from=build /opt/moiety /opt/moiety
 ENV PATH=/opt/moiety/bin:$PATH PYTHONUNBUFFERED=1 MOIETY_LISTEN=0.0.0.0:50051 MOIETY_HTTP_LISTEN=0.0.0.0:8080
 USER 10001

@@ -45,3 +45,17 @@ def test_the_dockerfile_begins_with_an_image_by_digest_and_compose_builds_from_t
     assert default_of(compose()["x-moiety"]["build"]["args"]["PYTHON_IMAGE"]) == base
     stages = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert set(stages) == {"${PYTHON_IMAGE}"}
+
+
+def test_what_compose_mounts_for_the_service_is_made_in_the_image_for_its_user() -> None:
+    (made,) = re.findall(r"install --directory --owner=moiety (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    ours = [each for each in compose()["services"].values() if each["image"] == "moiety"]
+    mounted = {volume.partition(":")[2] for each in ours for volume in each.get("volumes", [])}
+    assert mounted - {"/var/tmp"} == set(made.split())
+
+
+def test_compose_gives_everyone_who_reads_bodies_where_they_lie_and_the_volume_for_them() -> None:
+    services = compose()["services"]
+    for name in ("server", "scheduler"):
+        assert services[name]["environment"]["MOIETY_BODIES_URL"] == "${MOIETY_BODIES_URL:-}"
+        assert "bodies:/var/lib/moiety/bodies" in services[name]["volumes"]
