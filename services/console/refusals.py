@@ -91,7 +91,7 @@ class Speaker:
         if isinstance(error, InvalidInputError):
             return self._violations(error)
         if isinstance(error, StateError):
-            return f"{self._thing(error.subject)}: {self._sentence(error.detail)}"
+            return f"{self._thing(error.subject)}: {self.sentence(error.detail)}"
         status, info = status_of(error, ""), error_details_pb2.ErrorInfo()
         status.details[0].Unpack(info)
         facts: dict[str, str] = {}
@@ -105,14 +105,15 @@ class Speaker:
 
     def _violations(self, error: InvalidInputError) -> str:
         shown = [
-            f"{field_label(self.tongue, each.field)}: {self._sentence(each.reason, each.field)}"
+            f"{field_label(self.tongue, each.field)}: {self.sentence(each.reason, each.field)}"
             for each in error.violations[:SHOWN]
         ]
         if error.total > len(shown):
             shown.append(self.tongue.text("and %(more)s more") % {"more": error.total - len(shown)})
         return "; ".join(shown)
 
-    def _sentence(self, said: str, of: str = "") -> str:
+    def sentence(self, said: str, of: str = "") -> str:
+        """Returns a sentence, said of a field or of something else, in the reader's language."""
         sentence = Sentence(said)
         if not self.tongue.has(sentence.text):
             return self._own_words(said)
@@ -127,7 +128,7 @@ class Speaker:
         """A fact, said of a field or of something else."""
         match fact:
             case Sentence():
-                return self._sentence(fact)
+                return self.sentence(fact)
             case str():
                 return fact if name in _AS_IT_IS else ", ".join(map(self._thing, fact.split(", ")))
             case datetime():

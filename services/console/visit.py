@@ -149,6 +149,10 @@ class Visit:
         is_it = all(self.form.get(name) == value for name, value in marks.items())
         return self.form.get(field, stored) if is_it else stored
 
+    def sentence(self, said: str) -> str:
+        """Returns a sentence of the service's, such as one that was stored, in the visitor's language."""
+        return Speaker(self.tongue).sentence(said)
+
     def text(self, message: str) -> str:
         """Returns a text in the visitor's language."""
         return self.tongue.text(message)

@@ -22,7 +22,7 @@ import structlog
 
 from ledger.acts.entries import REGISTRY_CONTENTS, WebhookContent
 from ledger.acts.webhooks import WebhookDetails
-from ledger.errors import InvalidInputError, LedgerError
+from ledger.errors import InvalidInputError, LedgerError, Sentence
 from ledger.log.leaves import EncodedLeaf, decode
 from ledger.store.desk import deliveries, webhooks
 from ledger.store.desk.deliveries import Attempt, Delivery
@@ -173,7 +173,12 @@ class Deliverer:
             self._fail(name, holder, delivery, f"cannot be sent: {error}")
             return
         if turn is None or turn.is_suspended:
-            self._fail(name, holder, delivery, "its owner is suspended" if turn else "its address was erased")
+            self._fail(
+                name,
+                holder,
+                delivery,
+                Sentence("its owner is suspended") if turn else Sentence("its address was erased"),
+            )
             return
         while not self._stopped.is_set() and time.monotonic() < ends:
             leaves = list(self._leaves(turn, next_leaf))
@@ -248,7 +253,7 @@ class Deliverer:
         try:
             target = self._poster.reach.target(details.url)
         except InvalidInputError:  # the settings allowed it once
-            return Answer(problem="the settings do not allow its address")
+            return Answer(problem=Sentence("the settings do not allow its address"))
         now = self._clock().timestamp()
         headers = {"content-type": CONTENT_TYPE, "user-agent": "moiety"}
         return self._poster.post(target, headers | signed(details.secrets(now), message_id, int(now), body), body)

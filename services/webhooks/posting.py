@@ -18,6 +18,7 @@ from functools import cached_property
 from threading import Event
 from typing import Final
 
+from ledger.errors import Sentence
 from services.cutoff import cut_off_after
 from services.webhooks.addresses import Reach, Target
 
@@ -85,15 +86,15 @@ class Poster:
         try:
             places = self._resolve(target)
             if time.monotonic() - began > RESOLVE_SECONDS:
-                return Answer(problem="resolving the name took too long")
+                return Answer(problem=Sentence("resolving the name took too long"))
             with self._connected(target, places, over) as connection:
                 answer = self._exchange(connection, target, headers, body)
             # What was cut off may look like an answer, since http.client takes the end for that of the headers.
-            return Answer(problem="took too long") if over.is_set() else answer
+            return Answer(problem=_TOO_LONG) if over.is_set() else answer
         except _NotAllowedError:
-            return Answer(problem="the name leads to no public address")
+            return Answer(problem=Sentence("the name leads to no public address"))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return Answer(problem="took too long" if over.is_set() else _reason(error))
+            return Answer(problem=_TOO_LONG if over.is_set() else _reason(error))
 
     def _resolve(self, target: Target) -> list[tuple[int, tuple[str, int]]]:
         """The addresses of a name that may be connected to, with their families."""
@@ -176,16 +177,18 @@ def _seconds(text: str) -> float:
     return min(float(digits), LONGEST_WAIT_SECONDS) if digits.isascii() and digits.isdigit() else 0.0
 
 
+_TOO_LONG: Final = Sentence("took too long")
+
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (ssl.SSLCertVerificationError, "its certificate is not valid"),
-    (ssl.SSLError, "no TLS connection comes about"),
-    (socket.gaierror, "its name cannot be resolved"),
-    (TimeoutError, "took too long"),
-    (ConnectionRefusedError, "refuses connections"),
-    (OSError, "the connection broke"),
+    (ssl.SSLCertVerificationError, Sentence("its certificate is not valid")),
+    (ssl.SSLError, Sentence("no TLS connection comes about")),
+    (socket.gaierror, Sentence("its name cannot be resolved")),
+    (TimeoutError, _TOO_LONG),
+    (ConnectionRefusedError, Sentence("refuses connections")),
+    (OSError, Sentence("the connection broke")),
 )
 
 
 def _reason(error: Exception) -> str:
     """Says what went wrong, and nothing of what lies behind the address."""
-    return next((text for kind, text in _REASONS if isinstance(error, kind)), "does not answer with HTTP")
+    return next((text for kind, text in _REASONS if isinstance(error, kind)), Sentence("does not answer with HTTP"))

@@ -612,6 +612,8 @@ def test_a_platform_sees_what_was_refused_and_why(scene: Scene) -> None:
         scene.submit([event(9, shares={"nobody": 1}), event(10, units=0)], "broken")
     shown = browser_of(scene, "platforms/tunesmith").open(f"/pools/{POOL}/usage").text
     assert "Refused in the last 30 days broken" in re.sub(r"Batch When Times Why ", "", shown)
+    german = signed_in(scene.deployment, "platforms/tunesmith", "de").open(f"/pools/{POOL}/usage").text
+    assert "In den Worten des Dienstes: " in german
     assert "broken" not in browser_of(scene, "platforms/songbird").open(f"/pools/{POOL}/usage").text
 
 

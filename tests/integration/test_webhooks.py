@@ -431,6 +431,8 @@ def test_the_console_and_the_metrics_show_a_webhook_that_fails(scene: Scene, rec
     shown = browser.open("/webhooks")
     assert name in shown.text
     assert "answered 500" in shown.text
+    german = signed_in(scene.deployment, "platforms/songbird", "de")
+    assert "antwortete mit 500" in german.open("/webhooks").text
     assert "key=k" not in shown.html
     scene.deployment.clock.advance(seconds=90)
     metrics = ask(scene.deployment.running.http_address, "/metrics").text

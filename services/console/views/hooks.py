@@ -76,7 +76,8 @@ def change(visit: Visit) -> Response:
         except REFUSED as error:
             return again(error)
         if answer.problem:
-            said = visit.text("In the service's own words: %(words)s") % {"words": answer.problem}
+            status = visit.text("answered %(status)s") % {"status": answer.status}
+            said = status if answer.status else visit.sentence(answer.problem)
             return again(f"{name.removeprefix('webhooks/')}: {said}")
         return go("/webhooks", done="saved")
     return acted(visit, {wanted: state(wanted) for wanted in _STATES}, "/webhooks", again)
