@@ -327,7 +327,7 @@ class Banking:
         booked = sum(part.amount_minor for part in other.parts)
         if booked < -line.amount_minor:
             detail = Sentence(
-                "has %(left_minor)s left, fewer than the %(sum_minor)s that went back",
+                "has %(left_minor)s left, less than the %(sum_minor)s that went back",
                 left_minor=booked,
                 sum_minor=-line.amount_minor,
             )

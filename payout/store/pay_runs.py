@@ -226,8 +226,8 @@ def require_settled(connection: sa.Connection, owner: str) -> None:
         run = pay_run_of(connection, leaf)
         sent = [each for each in sent_of(connection, run).values() if of_account or each.collective == name]
         if run.waiting or any(each.state in BEFORE[BookingKind.PAID] for each in sent):
-            detail = "has a payment on its way in payRuns/%(run)s, until a statement of the bank has it"
-            raise StateError(owner, "PAYMENT_UNDER_WAY", detail, run=leaf.content.pay_run)
+            detail = "has a payment on its way in %(run)s, until a statement of the bank has it"
+            raise StateError(owner, "PAYMENT_UNDER_WAY", detail, run=f"payRuns/{leaf.content.pay_run}")
 
 
 def put_events(connection: sa.Connection, leaf_index: int, bookings: Bookings) -> None:

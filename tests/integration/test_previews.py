@@ -243,7 +243,7 @@ def test_the_command_line_takes_back_releases_and_grants(
     assert balances == {"collective/breton": 750, "collective/irish": 250, "platform/tunesmith": -1000}
     again = ("--amount-minor", "1", "--request-id", "g-2", "--reason", "another school")
     assert cli(scene, "commons", "grant", POOL, "breton", *again) == Exit.REFUSED_BY_STATE
-    assert "fewer than the 1 needed" in capsys.readouterr().err
+    assert "less than the 1 minor unit needed" in capsys.readouterr().err
     shown = run("round", "statement", POOL, "1", "--weights")
     assert [line["collective"] for line in shown["lines"]] == ["", "irish"]
 

@@ -46,7 +46,7 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
         if amount < 0 and not may_be_below_zero(account):
             there = before.get(account, 0)
             detail = Sentence(
-                "has %(there_minor)s, fewer than the %(needed_minor)s needed",
+                "has %(there_minor)s, less than the %(needed_minor)s needed",
                 there_minor=there,
                 needed_minor=there - amount,
             )

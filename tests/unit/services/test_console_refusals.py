@@ -26,7 +26,7 @@ SHOWN: Final = {"pool": Pool(name="pools/folk", display_name="Folk tunes", curre
 ENGLISH, GERMAN = (
     Speaker(tongue_of("", language), dict(names_in(SHOWN)), currency_in(SHOWN, {})) for language in ("en-GB", "de")
 )
-LOW: Final = "has %(there_minor)s, fewer than the %(needed_minor)s needed"
+LOW: Final = "has %(there_minor)s, less than the %(needed_minor)s needed"
 REVIEW: Final = "can be approved from %(time)s on, when its review is over"
 
 
@@ -37,7 +37,7 @@ REVIEW: Final = "can be approved from %(time)s on, when its review is over"
             StateError(
                 "pools/folk/accounts/held/irish", "BALANCE_TOO_LOW", LOW, there_minor=12_345, needed_minor=10**6
             ),
-            "Account held/irish: has €123.45, fewer than the €10,000.00 needed",
+            "Account held/irish: has €123.45, less than the €10,000.00 needed",
             "Konto held/irish: hat 123,45\N{NO-BREAK SPACE}€, und 10.000,00\N{NO-BREAK SPACE}€ sind nötig",
         ),
         (
