@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from babel.dates import format_date
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 from ledger.errors import (
@@ -117,14 +118,15 @@ class Speaker:
         sentence = Sentence(said)
         if not self.tongue.has(sentence.text):
             return self._own_words(said)
-        facts = {name: self._fact(name, fact, of) for name, fact in sentence.facts.items()}
+        currency = str(sentence.facts.get("currency", self.currency))
+        facts = {name: self._fact(name, fact, of, currency) for name, fact in sentence.facts.items()}
         text = self.tongue.text(sentence.text)
         return text % facts if facts else text
 
     def _own_words(self, said: str) -> str:
         return self.tongue.text("In the service's own words: %(words)s") % {"words": said}
 
-    def _fact(self, name: str, fact: Fact, of: str) -> str:
+    def _fact(self, name: str, fact: Fact, of: str, currency: str) -> str:
         """A fact, said of a field or of something else."""
         match fact:
             case Sentence():
@@ -135,13 +137,13 @@ class Speaker:
                 return moment_text(fact, self.tongue.locale)
             case date():
                 return str(format_date(fact, "medium", locale=self.tongue.locale))
-        return self._number(fact, name if name.endswith("_minor") else of.rpartition(".")[2])
+        return self._number(fact, name if name.endswith("_minor") else of.rpartition(".")[2], currency)
 
-    def _number(self, fact: int, unit: str) -> str:
+    def _number(self, fact: int, unit: str, currency: str) -> str:
         """A number, in the unit that a name of it says."""
         locale = self.tongue.locale
-        if unit.endswith("_minor") and self.currency:
-            return money_text(fact, self.currency, locale)
+        if unit.endswith("_minor") and currency:
+            return money_text(fact, currency, locale)
         if unit in FACTORS:
             return factor_text(fact, locale)
         return percent_text(fact, locale) if unit.endswith("_ppm") else count_text(fact, locale)
@@ -160,17 +162,26 @@ class Speaker:
         return f"{self.tongue.text(THINGS[kind])} {identity}" if kind in THINGS and identity != "*" else name
 
 
-def names_in(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Returns what a page calls the things that it shows: messages with a name for people, and lists of them."""
+def speaker_of(tongue: Tongue, values: Mapping[str, Any], form: Mapping[str, str]) -> Speaker:
+    """Returns who speaks to a reader of a page: it knows what the page calls things, and what its amounts are in.
+
+    Args:
+        tongue: how the reader is spoken to.
+        values: what the page shows: messages, lists of them and anything else.
+        form: what its form was sent with.
+    """
+    names, currencies = {}, set()
+    for each in _messages_in(values):
+        if getattr(each, "display_name", ""):
+            names[each.name] = each.display_name
+        currencies.add(getattr(each, "currency", ""))
+    typed = form.get("currency", "").strip().upper()
+    found = currencies - {""} or {typed} & {typed if is_currency(typed) else ""}
+    return Speaker(tongue, names, found.pop() if len(found) == 1 else "")
+
+
+def _messages_in(values: Mapping[str, Any]) -> Iterator[Any]:
     for value in values.values():
         for each in value if isinstance(value, Sequence) and not isinstance(value, str) else (value,):
-            name, shown = getattr(each, "name", ""), getattr(each, "display_name", "")
-            if name and shown:
-                yield name, shown
-
-
-def currency_in(values: Mapping[str, Any], form: Mapping[str, str]) -> str:
-    """Returns the currency of a page's amounts: its pool's, its account's, or the one that its form was sent with."""
-    of_page = (getattr(values.get(name), "currency", "") for name in ("pool", "found"))
-    found = next(filter(None, of_page), "") or form.get("currency", "").strip().upper()
-    return found if is_currency(found) else ""
+            if isinstance(each, Message):
+                yield each

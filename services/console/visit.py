@@ -17,7 +17,7 @@ from services.access.keys import Caller, Role
 from services.console.calls import Calls
 from services.console.menu import menu
 from services.console.pages import render
-from services.console.refusals import Speaker, currency_in, names_in
+from services.console.refusals import Speaker, speaker_of
 from services.console.texts import Tongue
 from services.parts import Parts
 
@@ -136,7 +136,7 @@ class Visit:
     def said(self, error: Exception, values: Mapping[str, Any] | None = None) -> str:
         """Returns what an error says, on a page that shows these values."""
         on_it = {**self.shown, **(values or {})}
-        return Speaker(self.tongue, dict(names_in(on_it)), currency_in(on_it, self.form)).said(error)
+        return speaker_of(self.tongue, on_it, self.form).said(error)
 
     def typed(self, field: str, stored: object = "", /, **marks: str | None) -> object:
         """Returns what the form that this page refuses had in a field, so that nobody types it again.

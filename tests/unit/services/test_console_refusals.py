@@ -9,6 +9,7 @@ import pytest
 
 from ledger.errors import (
     AlreadyExistsError,
+    Fact,
     InvalidInputError,
     LedgerCorruptError,
     NotFoundError,
@@ -18,14 +19,12 @@ from ledger.errors import (
     StoreUnavailableError,
     Violation,
 )
-from moiety import Collective, Pool
-from services.console.refusals import Speaker, currency_in, names_in
+from moiety import BankAccount, Collective, Pool
+from services.console.refusals import speaker_of
 from services.console.texts import tongue_of
 
 SHOWN: Final = {"pool": Pool(name="pools/folk", display_name="Folk tunes", currency="EUR")}
-ENGLISH, GERMAN = (
-    Speaker(tongue_of("", language), dict(names_in(SHOWN)), currency_in(SHOWN, {})) for language in ("en-GB", "de")
-)
+ENGLISH, GERMAN = (speaker_of(tongue_of("", language), SHOWN, {}) for language in ("en-GB", "de"))
 LOW: Final = "has %(there_minor)s, less than the %(needed_minor)s needed"
 REVIEW: Final = "can be approved from %(time)s on, when its review is over"
 
@@ -109,9 +108,15 @@ def test_only_the_first_fields_are_named_and_the_others_counted() -> None:
 
 
 def test_a_page_calls_things_as_it_shows_them_and_counts_in_its_currency() -> None:
+    def said(values: dict[str, object], form: dict[str, str], **facts: Fact) -> str:
+        error = StateError("collectives/irish", "SUM_TOO_LARGE", "has %(left_minor)s left", left_minor=12_345, **facts)
+        return speaker_of(tongue_of("", "en-GB"), values, form).said(error)
+
     irish = Collective(name="collectives/irish", display_name="Irish")
-    assert dict(names_in({"a": [irish], "b": "text", "c": None, **SHOWN})) == {
-        "collectives/irish": "Irish", "pools/folk": "Folk tunes",
-    }  # fmt: skip
-    assert currency_in({}, {"currency": " jpy "}) == "JPY"
-    assert currency_in({}, {"currency": "xxxx"}) == ""
+    euro, yen = (BankAccount(name=f"bankAccounts/{code}", currency=code) for code in ("EUR", "JPY"))
+    assert said({"a": [irish], "b": "text", "c": None, **SHOWN}, {}) == "Irish: has €123.45 left"
+    assert said({"accounts": [euro, euro]}, {}) == "Collective irish: has €123.45 left"
+    assert said({"accounts": [euro, yen]}, {}) == "Collective irish: has 12,345 left"
+    assert said({"accounts": [euro, yen]}, {}, currency="JPY") == "Collective irish: has JP¥12,345 left"
+    assert said({}, {"currency": " jpy "}) == "Collective irish: has JP¥12,345 left"
+    assert said({}, {"currency": "xxxx"}) == "Collective irish: has 12,345 left"
