@@ -187,3 +187,28 @@ def require_sound(scene: Scene, tmp_path: Path, database_url: str, monkeypatch: 
     with pytest.raises(SystemExit) as caught:
         main(["db", "fsck"])
     assert caught.value.code == 0
+
+
+def test_fees_give_back_what_they_still_wait_for_once_they_have_as_much(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = scene.operator
+    round_of(scene, 1, 10_000)
+    free, charged = (operator.create_policy(POOL, Policy(fee_ppm=fee)) for fee in (0, 100_000))
+    operator.adjust_round(POOL, 1, request_id="a-1", reason="no fee was taken", pool_leaves=[charged.leaf_index])
+    assert balances(scene)["awaiting_fees"] == 1_000
+    back = partial(
+        operator.adjust_round, POOL, 1, request_id="a-2", reason="it was right", pool_leaves=[free.leaf_index]
+    )
+    before = balances(scene)
+    with pytest.raises(FailedPreconditionError, match="accounts/fees: has 0 minor units") as refused:
+        back()
+    assert (refused.value.reason, balances(scene)) == ("BALANCE_TOO_LOW", before)
+    for number in (2, 3):
+        round_of(scene, number, 10_000)
+    there = balances(scene)["fees"]
+    assert back().amount_minor == 1_000
+    after = balances(scene)
+    assert after["fees"] == there - 1_000
+    assert sum(amount for name, amount in after.items() if name.startswith(("owing/", "awaiting"))) == 0
+    require_sound(scene, tmp_path, database_url, monkeypatch)
