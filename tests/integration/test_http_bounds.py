@@ -26,9 +26,9 @@ POST: Final = b"POST /moiety.v1.RegistryService/GetPool HTTP/1.1\r\nhost: x\r\nc
 CHUNKED: Final = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
-@pytest.fixture
-def scene(deployment: Deployment) -> Scene:
-    return open_scene(deployment)
+@pytest.fixture(scope="module")
+def scene(shared_deployment: Deployment) -> Scene:
+    return open_scene(shared_deployment)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_form_without_a_file_is_small_whoever_sends_it(scene: Scene, address: 
         escapes = b"a=" + b"%41" * 1_000_000
         answer = ask(address, "/bank/main", escapes, content_type=kind, cookie=session)
         assert answer.status == 400
-        assert "more than 65,536" in answer.text
+        assert "What was sent is too large." in answer.text
 
 
 def test_the_console_bounds_what_strangers_send(address: str) -> None:
