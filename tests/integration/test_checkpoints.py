@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -25,6 +25,7 @@ from ledger.store import tables as t
 from ledger.store.logs import checkpoints, proofs
 from ledger.store.logs.checkpoints import StoredCosignature
 from ledger.store.pools.pools import get_pool, pool_ref
+from ledger.store.postgres.statements import Statements
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from services.cli.app import main
 from services.cli.base.exits import Exit
@@ -131,16 +132,19 @@ def test_any_two_sizes_are_proved_consistent(scene: Scene) -> None:
 
 def test_each_proof_is_one_query(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     executed: list[object] = []
-    execute = psycopg.Cursor.execute
 
-    def counted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
-        executed.append(query)
-        return execute(cursor, query, *arguments, **options)
+    def counted(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(where: object, query: object, *arguments: Any, **options: Any) -> Any:
+            executed.append(query)
+            return ask(where, query, *arguments, **options)
+
+        return asked
 
     database = scene.deployment.running.parts.database
     with database.transaction() as connection:
         pool = get_pool(connection, POOL).ref
-        monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+        monkeypatch.setattr(psycopg.Cursor, "execute", counted(psycopg.Cursor.execute))
+        monkeypatch.setattr(Statements, "_send", counted(Statements._send))
         for prove in (
             lambda: proofs.inclusion_proof(connection, pool, 37, 88),
             lambda: proofs.consistency_proof(connection, pool, 37, 88),

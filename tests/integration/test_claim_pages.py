@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from ledger.errors import LostRaceError
 from ledger.store import tables as t
 from ledger.store.pools.pools import pool_ref
-from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.transactions import pipelined
 from ledger.store.registry.platforms import platform_number
 from ledger.store.usage import first_look
 from ledger.store.usage.batches import BatchIdentity, find_event
@@ -326,10 +326,10 @@ def test_a_page_among_many_rows_of_others_is_compared_id_by_id_under_the_lock_to
         ids = array([*range(base + 1, base + 100), base + 1401])
         (looked,) = first_look.look(connection, pool, [EventClaim(platform_id, -1, ids)])
         accepted(parts.usage, PLATFORMS[0], "among-apart", [base + 1399])
-        with driver_connection(connection).pipeline():
+        with pipelined(connection):
             look_again(connection, pool, [looked])()
         accepted(parts.usage, PLATFORMS[0], "among-alike", [base + 77])
-        with driver_connection(connection).pipeline(), pytest.raises(EventsKnownError):
+        with pipelined(connection), pytest.raises(EventsKnownError):
             look_again(connection, pool, [looked])()
 
 
