@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moiety import columns
-from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX, SCORE_SCHEMA, SCORES_PER_BATCH, USAGE_SCHEMA
+from moiety.batches import SCORE_SCHEMA, SCORES_PER_BATCH, USAGE_SCHEMA
 from moiety.errors import InvalidUsageError
 from moiety.events import Mode
 from moiety.ids import IdScheme
 from moiety.matrices import Entries, Matrix, cuts, entries_of, require_finite
+from moiety.sizes import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 
 NANO: Final = 10**9
 """One whole share."""

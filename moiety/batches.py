@@ -24,14 +24,9 @@ import pyarrow as pa
 from moiety import columns
 from moiety.errors import InvalidUsageError
 from moiety.ids import IdScheme
+from moiety.sizes import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.slices import slices
 from moiety.tables import ArrowTable, reader_of
-
-EVENTS_PER_BATCH: Final = 10_000
-"""Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
-
-EVENTS_PER_BATCH_MAX: Final = 65_536
-"""The most events that the service takes in a batch."""
 
 USAGE_SCHEMA: Final = pa.schema(
     [

@@ -17,10 +17,11 @@ from threading import Lock, RLock
 from typing import IO, Any, Final, Self
 from uuid import UUID
 
-from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX, decode, encode, record_batches
+from moiety.batches import decode, encode, record_batches
 from moiety.errors import BatchRefusal, EventViolation
 from moiety.events import Mode, UsageEvent, batch_of, event_to_message
 from moiety.journals import OutboxError, read_records, record_of, repair, sync_folder, write_synced
+from moiety.sizes import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1 import usage_pb2 as pb
 
 BYTES_PER_FILE: Final = 8 * 2**20

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from moiety.connection import PAGE_SIZE
 from moiety.memberships import parse_membership, render_membership
 from moiety.steps import Pages, Steps, all_items
-from moiety.telemetry import DomainMap
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1.registry_pb2_grpc import RegistryServiceStub
 from moiety.verbs.base import Joined, Verbs, listing, pool_name, verb
+
+if TYPE_CHECKING:
+    from moiety.telemetry import DomainMap
 
 
 class RegistryVerbs(Verbs):
@@ -88,6 +91,8 @@ class RegistryVerbs(Verbs):
         return self._connection.pages(self._registry.ListCollectives, request, lambda page: page.collectives)
 
     def _domain_map(self) -> Steps[DomainMap]:
+        from moiety.telemetry import DomainMap
+
         collectives = yield from all_items(self._collectives())
         return DomainMap({found.name.removeprefix("collectives/"): found.domains for found in collectives})
 

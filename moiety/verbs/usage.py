@@ -6,27 +6,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 from uuid import UUID
 
-import pyarrow as pa
-
-from moiety.batches import EVENTS_PER_BATCH, decode, encode, record_batches
 from moiety.connection import PAGE_SIZE
 from moiety.errors import BatchRefusedError, InvalidArgumentError, InvalidUsageError, MoietyError, NoDomainsError
-from moiety.events import UsageEvent, event_to_message
 from moiety.ids import IdScheme
-from moiety.outbox import Delivery, Outbox, RefusedEvent
 from moiety.patience import Patience, require_timeout
+from moiety.sizes import EVENTS_PER_BATCH
 from moiety.steps import Pages, Steps, Work
 from moiety.submission import PreparedBatch, Submission
-from moiety.tables import ArrowTable
-from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
-from moiety.telemetry.intake import TelemetryIntake
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.usage_pb2_grpc import UsageServiceStub
 from moiety.verbs.base import listing, pool_name, verb
 from moiety.verbs.registry import RegistryVerbs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from moiety.events import UsageEvent
+    from moiety.outbox import Delivery, Outbox, RefusedEvent
+    from moiety.tables import ArrowTable
+    from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
 
 _BATCH_ID_DIGITS: Final = 32
 
@@ -76,6 +77,8 @@ class UsageVerbs(RegistryVerbs):
             ServiceError: the service refused the submission as such, or was unavailable for too long. Each of these has
                 `receipts` of what is recorded nevertheless.
         """
+        from moiety.batches import record_batches
+
         patience = self._patience(timeout_seconds)
         scheme = yield from self._known_id_scheme(pool, patience)
         batches = yield Work(lambda: record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme))
@@ -131,6 +134,8 @@ class UsageVerbs(RegistryVerbs):
             ServiceError: as `submit_usage`. What has no receipt yet stays in the outbox.
             OutboxError: the outbox is closed or damaged.
         """
+        from moiety.outbox import Delivery
+
         patience = self._patience(timeout_seconds)
         scheme = yield from self._known_id_scheme(outbox.pool, patience)
         alike = _alike(outbox.pool, outbox.method, scheme)
@@ -230,6 +235,10 @@ class UsageVerbs(RegistryVerbs):
             BatchRefusedError: as `submit_usage`; batches before the error are recorded.
             ServiceError: as `submit_usage`; batches before the error are recorded.
         """
+        from moiety.batches import record_batches
+        from moiety.telemetry import ShareBasis
+        from moiety.telemetry.intake import TelemetryIntake
+
         basis = ShareBasis(by)
         if domains is None:
             domains = yield from self._declared_domains()
@@ -260,6 +269,8 @@ class UsageVerbs(RegistryVerbs):
         Raises:
             InvalidUsageError: a value of an event is not of its type, or a time has no zone.
         """
+        from moiety.events import event_to_message
+
         scheme = yield from self._known_id_scheme(pool)
         request = pb.SubmitUsageRequest(
             parent=pool_name(pool),
@@ -401,6 +412,10 @@ def _prepare(
     alike: pb.AppendUsageRequest, batches: Iterator[pa.RecordBatch], batch_id: str | None
 ) -> Iterator[PreparedBatch]:
     """The requests for batches, each with what is `alike` in all of them."""
+    import pyarrow as pa
+
+    from moiety.batches import encode
+
     position = 0
     for index, batch in enumerate(batches):
         if not isinstance(batch, pa.RecordBatch):
@@ -421,6 +436,8 @@ def _request(alike: pb.AppendUsageRequest, data: bytes, batch_id: str | None = N
 
 def _stored(alike: pb.AppendUsageRequest, paths: Sequence[Path]) -> Iterator[PreparedBatch]:
     """The requests for batches in files, each with what is `alike` in all of them."""
+    from moiety.batches import decode
+
     position = 0
     for index, path in enumerate(paths):
         data = path.read_bytes()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Final
 import typer
 
 from moiety import IdScheme, MoietyError, ShareBasis, count_events, event_id_of, ordered_event_id_of, read_usage
-from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
+from moiety.sizes import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.audit.options import OptionalKey, Out, holding, log_key
 from services.cli.base.connection import Session, client_command

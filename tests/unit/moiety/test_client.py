@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -324,3 +326,10 @@ def test_an_api_key_is_printable_ascii(api_key: str) -> None:
     with pytest.raises(ValueError, match="printable") as caught:
         Client("127.0.0.1:1", api_key)
     assert not api_key or api_key not in str(caught.value)
+
+
+def test_a_client_that_only_reads_loads_no_arrow() -> None:
+    """It is half of what a command takes to start, and half of its memory."""
+    script = "import sys, moiety.client; print({'numpy', 'pyarrow'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

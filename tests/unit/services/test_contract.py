@@ -25,7 +25,7 @@ from ledger.store.usage import retractions
 from ledger.usage import format as usage
 from ledger.usage import ids, membership, scores, shares
 from ledger.usage import methods as methods_
-from moiety import attribution, batches, events
+from moiety import attribution, batches, events, sizes
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
 from payout import policy
 from payout.store.rounds import RoundState
@@ -111,8 +111,8 @@ def test_both_ends_have_the_same_usage_columns() -> None:
 
 
 def test_both_ends_have_the_same_limits_and_modes() -> None:
-    assert batches.EVENTS_PER_BATCH_MAX == usage.MAX_EVENTS
-    assert batches.EVENTS_PER_BATCH <= usage.MAX_EVENTS
+    assert sizes.EVENTS_PER_BATCH_MAX == usage.MAX_EVENTS
+    assert sizes.EVENTS_PER_BATCH <= usage.MAX_EVENTS
     modes = (usage_pb2.MODE_AI_ONLY, usage_pb2.MODE_HUMAN_AI)
     assert modes == usage.MODES == (events.Mode.AI_ONLY, events.Mode.HUMAN_AI)
 
