@@ -64,6 +64,7 @@ def _seconds(stage: Stage, *command: str) -> float:
         "MOIETY_ADDRESS": stage.address,
         "MOIETY_API_KEY": stage.operator_key,
         "MOIETY_DATABASE_URL": stage.database_url,
+        "MOIETY_BODIES_URL": stage.parts.settings.bodies_url,
     }
     with timed() as seconds:
         subprocess.run(
