@@ -13,9 +13,10 @@ import psycopg
 import pytest
 
 from ledger.store.postgres.database import Database
-from ledger.store.postgres.rows import Value, int4s
+from ledger.store.postgres.rows import int4s
 from ledger.store.postgres.statements import Connection, Statements
 from ledger.store.postgres.transactions import driver_connection
+from ledger.store.postgres.values import Value
 from tests.support.deployment import Deployment
 
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)

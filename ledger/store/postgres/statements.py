@@ -23,6 +23,8 @@ from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
+import ledger.store.postgres.values  # noqa: F401  # what statements may have for parameters
+
 Parameters = Sequence[object] | Mapping[str, object]
 
 _PREPARED_MAX: Final = 500

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.rows import Value, byteas, int2s, int4s, int8s, put_rows, uuids
+from ledger.store.postgres.rows import byteas, int2s, int4s, int8s, put_rows, uuids
 from ledger.store.postgres.statements import Answer
 from ledger.store.postgres.transactions import ask
+from ledger.store.postgres.values import Value
 from ledger.store.usage.claims import EventClaim
 from ledger.usage.pages import EventIds, Page, earliest_lows, known_among, unpacked
 

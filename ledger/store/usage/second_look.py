@@ -19,9 +19,9 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from ledger.store.logs.log import PoolRef
-from ledger.store.postgres.rows import Value
 from ledger.store.postgres.statements import Answer
 from ledger.store.postgres.transactions import ask
+from ledger.store.postgres.values import Value
 from ledger.store.usage.claims import EventsKnownError
 from ledger.store.usage.first_look import Looked
 from ledger.store.usage.pages import OVERLAPS_MAX, array_of, rows_among, span_of

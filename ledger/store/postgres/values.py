@@ -1,0 +1,52 @@
+"""Parameters that are in Postgres's binary form already, for psycopg to pass on as they are.
+
+They are registered before any connection is opened: one that is open takes no news of types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types.string import BytesBinaryDumper
+
+
+class Value(bytes):
+    """A value in Postgres's binary form; its column determines its type."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryArray:
+    """An array in Postgres's binary form, and the number of its type."""
+
+    type_number: int
+    data: bytes
+
+
+class _ValueDumper(BytesBinaryDumper):
+    oid = 0
+    """Unknown, so that Postgres takes the column's."""
+
+
+class _ArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def get_key(self, obj: BinaryArray, _wanted: Any) -> Any:
+        return BinaryArray, obj.type_number
+
+    def upgrade(self, obj: BinaryArray, _wanted: Any) -> Dumper:
+        dumper = _ArrayDumper(BinaryArray)
+        dumper.oid = obj.type_number
+        return dumper
+
+    def dump(self, obj: BinaryArray) -> bytes:
+        return obj.data
+
+
+psycopg.adapters.register_dumper(Value, _ValueDumper)
+psycopg.adapters.register_dumper(BinaryArray, _ArrayDumper)
