@@ -86,7 +86,7 @@ def test_a_round_is_posted_once_witnesses_have_seen_its_review_pass(
     clock.advance(days=30)
     assert "cosigned the log with it, which begins its review" in refused(scene.reviewer)
     sign()
-    assert "cosigned the log after 2026-01-01T01:00:00Z" in refused(scene.reviewer)
+    assert "cosigned the log after 2026-01-01 01:00:00 UTC" in refused(scene.reviewer)
     irish.object_to_round(POOL, 1, "late by one clock, in time by the other")
     scene.reviewer.answer_objection(POOL, 1, "irish", OBJECTION_ANSWER_DISMISSED, "no")
     witness.time_seconds += REVIEW - 1

@@ -273,10 +273,10 @@ def test_a_server_does_not_start_where_its_role_was_not_taken(
 
 
 def _without_role(
-    url: str, connections: int, _role: str | None, *, pooler: bool, cursors: object, **options: Any
+    url: str, connections: int, _role: str | None, *, pooler: bool, observer: object, **options: Any
 ) -> sa.Engine:
     assert not pooler
-    assert cursors is None
+    assert observer is None
     return engine_at(url, poolclass=sa.QueuePool, pool_size=connections, **options)
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from itertools import count
 from typing import Any, Final
+from weakref import proxy
 
 import psycopg
 from psycopg._preparing import PrepareManager
@@ -92,8 +93,10 @@ class Statements:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.observed: Callable[[str], AbstractContextManager[object]] | None = None
         """What is entered while a statement is sent, with its text."""
-        self._connection, self._pgconn = connection, connection.pgconn
-        self._transformer = Transformer(connection)
+        # Not held, as it holds this: a connection that is let go of is closed at once.
+        self._connection: psycopg.Connection[Any] = proxy(connection)
+        self._pgconn = connection.pgconn
+        self._transformer = Transformer(connection.adapters)
         self._sent: deque[Answer | _Preparing] = deque()
         """What was sent since the last wait, in order."""
         self._names: dict[_Key, bytes] = {}
