@@ -18,6 +18,7 @@ from weakref import proxy
 import psycopg
 from psycopg._preparing import PrepareManager
 from psycopg.abc import PQGen
+from psycopg.abc import Transformer as AnyTransformer
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many
 from psycopg.pq import ExecStatus, Format, TransactionStatus
@@ -96,7 +97,7 @@ class Statements:
         # Not held, as it holds this: a connection that is let go of is closed at once.
         self._connection: psycopg.Connection[Any] = proxy(connection)
         self._pgconn = connection.pgconn
-        self._transformer = Transformer(connection.adapters)
+        self._transformer: AnyTransformer | None = None
         self._sent: deque[Answer | _Preparing] = deque()
         """What was sent since the last wait, in order."""
         self._names: dict[_Key, bytes] = {}
@@ -128,7 +129,7 @@ class Statements:
             psycopg.Error: at the end, or where an answer is asked for: a statement failed. None behind it was run.
         """
         self._pgconn.enter_pipeline_mode()
-        self._is_pipelined = True
+        self._is_pipelined, self._transformer = True, self._new_transformer()
         try:
             yield
             self.wait()
@@ -137,7 +138,7 @@ class Statements:
                 self.wait()
             raise
         finally:
-            self._is_pipelined = False
+            self._is_pipelined, self._transformer = False, None
             self._sent.clear()
             try:
                 self._pgconn.exit_pipeline_mode()
@@ -167,19 +168,24 @@ class Statements:
 
         They come one by one to the first statement after one that psycopg streamed: libpq forgets that only later.
         """
+        transformer = self._transformer or self._new_transformer()
         rows: list[Any] = []
         for result in results:
             if result.ntuples:
-                self._transformer.set_pgresult(result, format=Format.BINARY)
-                rows += self._transformer.load_rows(0, result.ntuples, tuple)
+                transformer.set_pgresult(result, format=Format.BINARY)
+                rows += transformer.load_rows(0, result.ntuples, tuple)
         return rows
+
+    def _new_transformer(self) -> AnyTransformer:
+        # Of the connection itself, which it holds: without one, psycopg quotes bytes within arrays as if for a literal.
+        return Transformer(self._connection.connection)
 
     def _send(self, query: str, parameters: Parameters) -> Answer:
         text, names = _positional(query)
         values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
         if self._pgconn.transaction_status == TransactionStatus.IDLE and not self._connection.autocommit:
             self._send_plainly(b"BEGIN")
-        transformer = self._transformer
+        transformer = self._transformer or self._new_transformer()
         dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = transformer.types or (), transformer.formats
         key = query, types
