@@ -72,6 +72,8 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
                 raise AssertionError("nothing was paid")
 
         measured: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        warming = [submit_request(pool, workload) for _ in range(submits)]
+        _rates(submit, empty_submit, warming, platform, CALLERS_EACH, again=EMPTY_AGAIN)
         for _ in range(runs):
             for name, workers, callers in (
                 ("submit", WORKERS, CALLERS_EACH),
