@@ -129,7 +129,7 @@ def brought_in_line(page: str, sections: dict[str, Any]) -> str:
     """The page with the constants that were measured, to three digits, and the table that all of them give."""
     for name, value in measured(sections).items():
         rounded = float(f"{value:.3g}")
-        shown = f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.9f}".rstrip("0")
+        shown = f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.9f}".rstrip("0").rstrip(".")
         page = re.sub(rf"^\| `{name}` \| [\d.,]+ \|", f"| `{name}` | {shown} |", page, flags=re.MULTILINE)
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}{table(page)}{END}{rest.partition(END)[2]}"
