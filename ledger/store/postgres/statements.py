@@ -98,11 +98,11 @@ class Statements:
         self._connection: psycopg.Connection[Any] = proxy(connection)
         self._pgconn = connection.pgconn
         self._transformer: AnyTransformer | None = None
+        """What parameters and rows are changed by, within a pipeline; None outside of one."""
         self._sent: deque[Answer | _Preparing] = deque()
         """What was sent since the last wait, in order."""
         self._names: dict[_Key, bytes] = {}
         self._numbers = count()
-        self._is_pipelined = False
 
     def ask(self, query: str, parameters: Parameters = ()) -> Answer:
         """Send a statement, whose parameters are written as for psycopg: `%s`, `%b` or `%(name)s`.
@@ -112,13 +112,14 @@ class Statements:
         Raises:
             psycopg.Error: it failed, or the connection is lost.
         """
-        if not self._is_pipelined:
+        transformer = self._transformer
+        if transformer is None:
             with self.pipelined():
                 return self.ask(query, parameters)
         if self.observed is None:
-            return self._send(query, parameters)
+            return self._send(query, parameters, transformer)
         with self.observed(query):
-            return self._send(query, parameters)
+            return self._send(query, parameters, transformer)
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:
@@ -129,7 +130,7 @@ class Statements:
             psycopg.Error: at the end, or where an answer is asked for: a statement failed. None behind it was run.
         """
         self._pgconn.enter_pipeline_mode()
-        self._is_pipelined, self._transformer = True, self._new_transformer()
+        self._transformer = self._new_transformer()
         try:
             yield
             self.wait()
@@ -138,7 +139,7 @@ class Statements:
                 self.wait()
             raise
         finally:
-            self._is_pipelined, self._transformer = False, None
+            self._transformer = None
             self._sent.clear()
             try:
                 self._pgconn.exit_pipeline_mode()
@@ -180,12 +181,11 @@ class Statements:
         # Of the connection itself, which it holds: without one, psycopg quotes bytes within arrays as if for a literal.
         return Transformer(self._connection.connection)
 
-    def _send(self, query: str, parameters: Parameters) -> Answer:
+    def _send(self, query: str, parameters: Parameters, transformer: AnyTransformer) -> Answer:
         text, names = _positional(query)
         values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
         if self._pgconn.transaction_status == TransactionStatus.IDLE and not self._connection.autocommit:
             self._send_plainly(b"BEGIN")
-        transformer = self._transformer or self._new_transformer()
         dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = transformer.types or (), transformer.formats
         key = query, types
@@ -241,7 +241,6 @@ class Connection(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.statements = Statements(self)
-
         self._prepared = _Kept()
 
 
