@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from multiprocessing.connection import Connection
 
 import numpy.ma  # noqa: F401  # loaded once here, not by every process, for `np.unique`
@@ -11,8 +12,8 @@ from services.replaying.process import work
 
 
 def _become(descriptors: list[int]) -> None:
-    (said,) = descriptors
-    work(Connection(said))
+    server, dealt = descriptors
+    work(Connection(server), socket.socket(fileno=dealt))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -39,14 +41,44 @@ _KEPT_MEMORY: Final = {
 """As `services.process.memory` has it for a server, for the same arrays."""
 
 
+class Team:
+    """Processes that are about one replay: whichever of them is free takes the next batch that is dealt.
+
+    Raises:
+        OSError: they cannot be started.
+    """
+
+    def __init__(self, forks: Forks, size: int) -> None:
+        self.ends: list[Connection] = []
+        """One of each process, for what it answers."""
+        self.dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        """Where each message is taken by one of them."""
+        self.dealing.setblocking(False)
+        with dealt:
+            try:
+                for _ in range(size):
+                    ours, theirs = socket.socketpair()
+                    self.ends.append(Connection(ours.detach()))
+                    with theirs:
+                        forks.fork([theirs.fileno(), dealt.fileno()])
+            except OSError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """End them."""
+        for each in (self.dealing, *self.ends):
+            each.close()
+
+
 class Replaying:
     """Has replays' batches weighed by processes: those of one replay at a time, once these can be forked at once."""
 
     def __init__(self) -> None:
         self._forks = Forks("services.replaying", lambda: os.environ | _KEPT_MEMORY)
         self._lock, self._in_use = Lock(), Lock()
-        self._first: Connection | None = None
-        """The end of the first process, until it answers: what it was forked from is loaded then."""
+        self._first: Team | None = None
+        """One process, until it answers: what it was forked from is loaded then."""
         self._is_loaded = False
 
     def load(self, wait_seconds: float | None = 0) -> bool:
@@ -59,11 +91,11 @@ class Replaying:
                 return True
             try:
                 if self._first is None:
-                    self._first = self._fork()
-                    self._first.send(None)
-                self._is_loaded = self._first.poll(wait_seconds)
+                    self._first = Team(self._forks, 1)
+                    self._first.ends[0].send(None)
+                self._is_loaded = self._first.ends[0].poll(wait_seconds)
                 if self._is_loaded:
-                    self._first.recv()
+                    self._first.ends[0].recv()
                     self._first.close()
             except (OSError, EOFError):
                 self._is_loaded, self._first = False, None
@@ -75,22 +107,23 @@ class Replaying:
         with ExitStack() as stack:
             yield Processes(partial(self._begun, source, stack))
 
-    def _begun(self, source: Source, stack: ExitStack) -> list[Connection]:
-        """The ends of new processes, until the stack is closed; none if another replay has some, or no fork can be.
+    def _begun(self, source: Source, stack: ExitStack) -> Team | None:
+        """New processes, until the stack is closed; None if another replay has some, or no fork can be.
 
         Nobody waits until they are there: what is sent to them waits for them.
         """
         if not self.load() or not self._in_use.acquire(blocking=False):
-            return []
+            return None
         stack.callback(self._in_use.release)
         try:
-            ends = [stack.enter_context(self._fork()) for _ in range(PROCESSES)]
-            for end in ends:
+            team = Team(self._forks, PROCESSES)
+            stack.callback(team.close)
+            for end in team.ends:
                 end.send(source)
         except OSError:
             stack.close()
-            return []
-        return ends
+            return None
+        return team
 
     def close(self) -> None:
         """Start no more of them; those of a replay end with it."""
@@ -99,26 +132,23 @@ class Replaying:
                 self._first.close()
             self._forks.close()
 
-    def _fork(self) -> Connection:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            self._forks.fork([theirs.fileno()])
-            return Connection(ours.detach())
-
 
 class Processes:
-    """Those of one replay: `audit.batches.weighing.Weighing`. Leaves are dealt to them in turn.
+    """Those of one replay: `audit.batches.weighing.Weighing`.
 
     Args:
-        start: starts them, for a replay that is large enough; none if they cannot be now.
+        start: starts them, for a replay that is large enough; None if they cannot be now.
     """
 
-    def __init__(self, start: Callable[[], list[Connection]]) -> None:
+    def __init__(self, start: Callable[[], Team | None]) -> None:
         self._start, self._work = start, work_of_call.get()
-        self._ends: list[Connection] = []
-        self._bytes, self._turn = 0, 0
-        self._asked: dict[Connection, deque[int]] = {}
-        """The leaves that each still has to answer, in order."""
+        self._team: Team | None = None
+        self._ends: dict[int, Connection] = {}
+        """By descriptor."""
+        self._answering = select.poll()
+        self._bytes = 0
+        self._undealt: deque[bytes] = deque()
+        """Leaves for which the socket has no room yet: it has for more than is weighed in a tenth of a second."""
         self._answers: dict[int, BatchTotals | Finding] = {}
 
     def begin(self, leaf_index: int, content: UsageContent) -> Callable[[], BatchTotals] | None:
@@ -128,15 +158,16 @@ class Processes:
             StoreUnavailableError: a process ended.
         """
         self._bytes += content.body_bytes
-        if not self._ends and self._bytes > APART_FROM_BYTES:
-            self._ends = self._start()
-            self._asked = {end: deque() for end in self._ends}
-        if not self._ends:
+        if self._team is None and self._bytes > APART_FROM_BYTES:
+            self._team = self._start()
+            self._ends = {end.fileno(): end for end in self._team.ends} if self._team else {}
+            for descriptor in self._ends:
+                self._answering.register(descriptor, select.POLLIN)
+        if self._team is None:
             return None
-        end, self._turn = self._ends[self._turn % len(self._ends)], self._turn + 1
-        self._send(end, (leaf_index, content))
-        self._asked[end].append(leaf_index)
-        return partial(self._totals, end, leaf_index)
+        self._undealt.append(pickle.dumps((leaf_index, content)))
+        self._deal(self._team.dealing)
+        return partial(self._totals, self._team.dealing, leaf_index)
 
     def sums(self) -> list[Summed]:
         """The sum of each process.
@@ -144,29 +175,41 @@ class Processes:
         Raises:
             StoreUnavailableError: a process ended.
         """
-        for end in self._ends:
-            self._send(end, None)
-        return [self._receive(end) for end in self._ends]
+        found: list[Summed] = []
+        try:
+            for end in self._ends.values():
+                end.send(None)
+        except OSError:
+            raise StoreUnavailableError from None
+        while len(found) < len(self._ends):
+            found += self._heard()
+        return found
 
-    def _totals(self, end: Connection, leaf_index: int) -> BatchTotals:
+    def _deal(self, dealing: socket.socket) -> None:
+        try:
+            while self._undealt:
+                dealing.send(self._undealt[0])
+                self._undealt.popleft()
+        except BlockingIOError:
+            pass  # what comes to be answered makes room
+        except OSError:
+            raise StoreUnavailableError from None
+
+    def _totals(self, dealing: socket.socket, leaf_index: int) -> BatchTotals:
         while leaf_index not in self._answers:
-            self._answers[self._asked[end].popleft()] = self._receive(end)
+            self._deal(dealing)
+            self._answers.update(self._heard())
         answer = self._answers.pop(leaf_index)
         if isinstance(answer, Finding):
             raise FoundError(answer)
         return answer
 
-    def _send(self, end: Connection, said: Any) -> None:
+    def _heard(self) -> list[Any]:
+        """What one process says, or several say that have something to say."""
+        while not (ready := self._answering.poll(1_000 * LOOK_SECONDS)):
+            if self._work and self._work.is_given_up:
+                raise StoreUnavailableError
         try:
-            end.send(said)
-        except OSError:
-            raise StoreUnavailableError from None
-
-    def _receive(self, end: Connection) -> Any:
-        try:
-            while not end.poll(LOOK_SECONDS):
-                if self._work and self._work.is_given_up:
-                    raise StoreUnavailableError
-            return end.recv()
+            return [self._ends[descriptor].recv() for descriptor, _ in ready]
         except (EOFError, OSError):
             raise StoreUnavailableError from None
