@@ -62,6 +62,7 @@ IDS_PER_BATCH: Final = {"collectives": 65_536, "sources": 262_144}
 BYTES_PER_BATCH: Final = 31 * 2**20
 """The most bytes of a batch before it is compressed: so it is never larger than the 32 MiB that the service takes."""
 
+_NARROW: Final = (pa.int8(), pa.int16())
 _PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")
 # A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
 _IPC: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
@@ -105,12 +106,29 @@ def record_batches(
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
-    """Return a record batch of `USAGE_SCHEMA` or `SCORE_SCHEMA` as the bytes of an Arrow IPC stream."""
+    """Return a record batch of `USAGE_SCHEMA` or `SCORE_SCHEMA` as the bytes of an Arrow IPC stream.
+
+    The indices into its dictionary are of 8 or 16 bits in there if all of them fit.
+    """
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
-        writer.write_batch(batch)
+    narrow = _with_narrow_indices(batch)
+    with pa.ipc.new_stream(sink, narrow.schema, options=_IPC) as writer:
+        writer.write_batch(narrow)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
+
+
+def _with_narrow_indices(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with the narrowest indices: they are half of what compressing it takes, and of reading it again."""
+    place = batch.schema.names.index("sources" if _is_of_scores(batch.schema) else "collectives")
+    lists, field = batch.column(place), batch.schema.field(place)
+    names = lists.values
+    width = next((each for each in _NARROW if len(names.dictionary) <= 1 << (each.bit_width - 1)), None)
+    if width is None or lists.null_count:
+        return batch
+    narrow = pa.DictionaryArray.from_arrays(names.indices.cast(width), names.dictionary)
+    column = pa.ListArray.from_arrays(lists.offsets, narrow)
+    return batch.set_column(place, field.with_type(column.type), column)
 
 
 def decode(data: bytes) -> pa.RecordBatch:

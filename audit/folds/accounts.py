@@ -35,9 +35,9 @@ class Accounts:
             self.moved(leaf_index, transfers)
         after = fold(self.balances, transfers)
         for account, amount in after.items():
-            sound = may_be_below_zero(account) or amount >= 0
-            with noting(self.note):
-                at(leaf_index).holds(sound, f"balance of {account}", amount, "zero or more")
+            if amount < 0 and not may_be_below_zero(account):
+                with noting(self.note):
+                    raise at(leaf_index).error(f"balance of {account}", amount, "zero or more")
         self.balances.update(after)
 
     def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:

@@ -5,13 +5,8 @@ Arrow takes ten times as long to look at each index into a dictionary.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-
-from ledger.usage.format import NAMES_TYPE
 
 
 def require_valid(record_batch: pa.RecordBatch, names: str) -> None:
@@ -40,22 +35,27 @@ def _are_valid(lists: pa.Array) -> bool:
     Raises:
         pa.ArrowInvalid: the dictionary is not valid.
     """
-    if lists.type != NAMES_TYPE or not len(lists) or not _is_whole(lists):
+    if not _is_of_names(lists.type) or not len(lists) or not _is_whole(lists):
         return False
     encoded = lists.values
     if not len(encoded) or not _is_whole(encoded):
         return False
     dictionary = encoded.dictionary
     dictionary.validate(full=True)
-    indices, offsets = _int32(encoded.buffers()[1], len(encoded)), _int32(lists.buffers()[1], len(lists) + 1)
+    width = np.dtype(encoded.type.index_type.to_pandas_dtype())
+    indices = np.frombuffer(encoded.buffers()[1], dtype=width, count=len(encoded))
+    offsets = np.frombuffer(lists.buffers()[1], dtype=np.int32, count=len(lists) + 1)
     are_ascending = offsets[0] >= 0 and offsets[-1] <= len(encoded) and (offsets[1:] >= offsets[:-1]).all()
     return bool(are_ascending and indices.min() >= 0 and indices.max() < len(dictionary))
+
+
+def _is_of_names(found: pa.DataType) -> bool:
+    """Whether they are lists with 32-bit offsets, over a dictionary of such text with indices of any width."""
+    if not (pa.types.is_list(found) and pa.types.is_dictionary(found.value_type)):
+        return False
+    return bool(pa.types.is_string(found.value_type.value_type))
 
 
 def _is_whole(column: pa.Array) -> bool:
     """Whether a column is all of its buffers, and has no nulls and no bitmap that might say otherwise."""
     return column.offset == 0 and column.null_count == 0 and column.buffers()[0] is None
-
-
-def _int32(buffer: Any, count: int) -> npt.NDArray[np.int32]:
-    return np.frombuffer(buffer, dtype=np.int32, count=count)

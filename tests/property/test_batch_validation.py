@@ -10,7 +10,6 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage.format import NAMES_TYPE
 from ledger.usage.validation import require_valid
 
 TEXTS: Final = [b"", b"alpha", "älv".encode(), b"\xff", b"\xed\xa0\x80"]
@@ -35,15 +34,18 @@ def record_batches(draw: st.DrawFn) -> pa.RecordBatch:
     """Names in lists whose offsets, indices, bitmaps and texts may each be wrong, between two other columns."""
     dictionary = text_array(draw(st.lists(texts, max_size=4) | st.lists(st.sampled_from(TEXTS), max_size=4)))
     names, events = draw(st.integers(0, 5)), draw(st.integers(0, 4))
+    width = draw(st.sampled_from([pa.int8(), pa.int16(), pa.int32(), pa.uint16()]))
     # What may be wrong is written once Arrow has built the batch, for it looks at some of it.
-    indices, offsets = np.zeros(names, dtype=np.int32), np.zeros(events + 1, dtype=np.int32)
-    encoded = pa.DictionaryArray.from_buffers(NAMES_TYPE.value_type, names, buffers(draw(bitmaps), indices), dictionary)
-    lists = pa.Array.from_buffers(NAMES_TYPE, events, buffers(draw(bitmaps), offsets), children=[encoded])
+    indices = np.zeros(names, dtype=width.to_pandas_dtype())
+    offsets = np.zeros(events + 1, dtype=np.int32)
+    kind = pa.dictionary(width, pa.utf8())
+    encoded = pa.DictionaryArray.from_buffers(kind, names, buffers(draw(bitmaps), indices), dictionary)
+    lists = pa.Array.from_buffers(pa.list_(kind), events, buffers(draw(bitmaps), offsets), children=[encoded])
     work_ids = draw(st.lists(texts | st.sampled_from(TEXTS), min_size=events, max_size=events))
     columns = [text_array(work_ids), lists, pa.array(np.arange(events))]
     batch = pa.record_batch(columns, names=["work_id", "collectives", "units"])
     places = st.integers(0, max(len(dictionary) - 1, 0))
-    indices[:] = draw(st.lists(places | few, min_size=names, max_size=names))
+    indices[:] = np.array(draw(st.lists(places | few, min_size=names, max_size=names)), np.int64).astype(indices.dtype)
     ends = st.lists(st.integers(0, names), min_size=events + 1, max_size=events + 1).map(sorted)
     offsets[:] = draw(ends | st.lists(few, min_size=events + 1, max_size=events + 1))
     return batch

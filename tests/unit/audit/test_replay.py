@@ -419,10 +419,10 @@ def test_a_changed_dropped_or_additional_transfer_is_found_at_its_leaf(log: Pool
     moved = log.journal[index]
     for number, transfer in enumerate(moved):
         for changed in (
-            replace(transfer, amount_minor=transfer.amount_minor + 1),
-            replace(transfer, to_account="collective/mallory"),
-            replace(transfer, from_account="platform/mallory"),
-            replace(transfer, purpose=Purpose.FEE if transfer.purpose is not Purpose.FEE else Purpose.COMMONS),
+            transfer._replace(amount_minor=transfer.amount_minor + 1),
+            transfer._replace(to_account="collective/mallory"),
+            transfer._replace(from_account="platform/mallory"),
+            transfer._replace(purpose=Purpose.FEE if transfer.purpose is not Purpose.FEE else Purpose.COMMONS),
         ):
             log.journal[index] = [*moved[:number], changed, *moved[number + 1 :]]
             assert place(log, ROUND_3) == (index, "transfer")
@@ -677,7 +677,7 @@ def test_a_posting_of_more_than_there_is_is_found_even_if_round_statement_and_jo
     log.restate(ROUND_1, render_statement(lines))
     moved = log.journal[POSTING_1]
     (first,) = [number for number, transfer in enumerate(moved) if transfer.amount_minor == 973]
-    moved[first] = replace(moved[first], amount_minor=974)
+    moved[first] = moved[first]._replace(amount_minor=974)
     log.change(POSTING_1, amount_minor=log.content(POSTING_1).amount_minor + 1)
     assert finding_of(log, ROUND_3) == finding(POSTING_1, "balance of revenue", "-1", "0")
 
@@ -869,7 +869,7 @@ def test_a_release_to_the_other_side_is_found_at_its_leaf(corrected: PoolLog) ->
 @pytest.mark.parametrize(("leaf", "account"), [(RELEASE, "held/han"), (RETURN, "held/han"), (GRANT, "commons")])
 def test_a_movement_of_more_than_there_is_is_found_at_its_leaf(corrected: PoolLog, leaf: int, account: str) -> None:
     corrected.change(leaf, amount_minor=10**6)
-    corrected.journal[leaf] = [replace(corrected.journal[leaf][0], amount_minor=10**6)]
+    corrected.journal[leaf] = [corrected.journal[leaf][0]._replace(amount_minor=10**6)]
     found = finding_of(corrected, R_ROUND_3)
     assert (found.where.leaf_index, found.figure) == (leaf, f"balance of {account}")
 

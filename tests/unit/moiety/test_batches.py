@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +32,7 @@ from moiety import (
     uuid7,
 )
 from moiety import batches as module
-from moiety.batches import USAGE_SCHEMA, decode
+from moiety.batches import USAGE_SCHEMA, decode, encode, record_batches
 from moiety.events import event_to_message
 from moiety.matrices import cuts
 from moiety.slices import slices
@@ -72,9 +73,39 @@ def refusal(table: Any) -> tuple[str, int | None, str]:
 def test_a_batch_is_one_record_batch_of_the_exact_schema() -> None:
     (data,) = batches(TABLE)
     batch = decode(data)
-    assert batch.schema.equals(USAGE_SCHEMA)
+    assert batch.schema.equals(schema_of(pa.int8()))
     assert batch.schema.metadata is None
     assert batch.to_pylist() == TABLE.to_pylist()
+
+
+def schema_of(width: pa.DataType) -> pa.Schema:
+    """The schema of a batch as it is sent, with indices of so many bits."""
+    place = USAGE_SCHEMA.get_field_index("collectives")
+    return USAGE_SCHEMA.set(place, USAGE_SCHEMA.field(place).with_type(pa.list_(pa.dictionary(width, pa.utf8()))))
+
+
+@pytest.mark.parametrize(
+    ("ids", "width"),
+    [(1, pa.int8()), (128, pa.int8()), (129, pa.int16()), (32_768, pa.int16()), (32_769, pa.int32())],
+)
+def test_indices_are_as_narrow_as_all_ids_allow_and_read_as_the_same(ids: int, width: pa.DataType) -> None:
+    of_events = [list(range(begin, min(ids, begin + 1_000))) for begin in range(0, ids, 1_000)] + [[], [ids - 1]]
+    names = [f"c-{number:05d}" for number in range(ids)]
+    columns = {name: COLUMNS[name][:1] * len(of_events) for name in ("occurred_at", "units", "mode")} | {
+        "event_id": [place.to_bytes(16, "big") for place in range(1, 1 + len(of_events))],
+        "collectives": [[names[number] for number in of_event] for of_event in of_events],
+        "shares": [[1 + number for number in of_event] for of_event in of_events],
+    }
+    (batch,) = record_batches(pa.table(columns))
+    for part, expected in ((batch, of_events), (batch.slice(1), of_events[1:])):
+        data = encode(part)
+        assert decode(data).schema.equals(schema_of(width))
+        read = parse_batch(data)
+        found = [read.name_index[begin:end].tolist() for begin, end in pairwise(read.offsets)]
+        assert [[read.names[place] for place in of_event] for of_event in found] == [
+            [names[number] for number in of_event] for of_event in expected
+        ]
+        assert read.amounts.tolist() == [1 + number for of_event in expected for number in of_event]
 
 
 def test_the_service_takes_what_this_makes() -> None:
