@@ -125,7 +125,7 @@ def at(leaf_index: int, *, line: int = 0, step: Step | None = None, log: str = "
     `step` is the step of the verification, if leaf and figure do not already imply it. `log` is `registry` if the leaf
     is in the registry's log.
     """
-    return At(leaf_index, line, step, log)
+    return tuple.__new__(At, (leaf_index, line, step, log))  # as At does, in half of the time
 
 
 def file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:

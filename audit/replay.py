@@ -5,7 +5,7 @@ Nothing here depends on where the log is: a `LogReader` reads it, and `audit.fol
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -89,8 +89,9 @@ def replay_round(
             if fold_so_far.frontier.size < end:
                 break
         fold_so_far.require_size(content.end)
+        collectives = read_registry(log, subject)  # while the last batches are weighed
         usage.settle()
-        check_round(log, fold_so_far, subject)
+        check_round(log, fold_so_far, subject, collectives)
         for encoded in log.leaves(content.end, total):
             fold_so_far.fold(encoded, weigh_from=total)
             yield fold_so_far.progress(total)
@@ -113,14 +114,21 @@ def _stretches(content: RoundContent) -> list[tuple[int, int]]:
     return [(0, content.end)]
 
 
-def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
-    """Compare the round's entry and statement with a new calculation from what was folded."""
+def check_round(
+    log: LogReader, state: PoolFold, leaf: Leaf[Any], collectives: list[Collective] | None = None
+) -> tuple[Distribution, Policy]:
+    """Compare the round's entry and statement with a new calculation from what was folded.
+
+    `collectives` are those of its registry snapshot, if that was read.
+    """
     content: RoundContent = leaf.content
     policy_leaf, version, policy = state.terms.in_force(content.start)
     usage = state.usage.totals(end_of_period(leaf))
     weighed = {name for total in usage.values() for name in total.attributed}
     carried = state.rounds.carried.attributed_nano.keys() | state.rounds.carried.commons_nano.keys()
-    collectives = check_registry(log, state, leaf, weighed | state.rounds.deficits.by_collective.keys() | carried)
+    if collectives is None:
+        collectives = read_registry(log, leaf)
+    require_registered(state, leaf, collectives, weighed | state.rounds.deficits.by_collective.keys() | carried)
     taken = Taken.by(state.rounds.posted())
     inputs = RoundInputs(
         number=state.rounds.next_number,
@@ -185,22 +193,25 @@ def check_salt(log: LogReader, leaf: Leaf[Any]) -> bytes:
     return salt
 
 
-def check_registry(
-    log: LogReader, state: PoolFold, leaf: Leaf[Any], needed: AbstractSet[str] = frozenset()
-) -> list[Collective]:
-    """Returns the collectives of a round's registry snapshot: all that are needed or have an account.
+def read_registry(log: LogReader, leaf: Leaf[Any]) -> list[Collective]:
+    """Returns the collectives of a round's registry snapshot.
 
     The fold compares the snapshot with the registry's log when it reaches the round's own leaf.
     """
     content: RoundContent = leaf.content
     snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
     try:
-        collectives = parse_registry(snapshot)
+        return parse_registry(snapshot)
     except LedgerCorruptError as error:
         raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
+
+
+def require_registered(
+    state: PoolFold, leaf: Leaf[Any], collectives: Iterable[Collective], needed: AbstractSet[str] = frozenset()
+) -> None:
+    """Check that a registry snapshot has all collectives that are needed or have an account."""
     absent = (needed | collectives_of(state.accounts.balances)) - {collective.name for collective in collectives}
     at(leaf.index).same("collectives not in the registry", sorted(absent), [])
-    return collectives
 
 
 def _check_content(

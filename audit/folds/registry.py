@@ -66,7 +66,8 @@ class RegistryFold:
     """Called with findings about who acted, which change nothing of what follows from a leaf."""
     note: Callable[[Finding], None] = raise_finding
     """Called with all other findings. If it returns, the fold goes on without the leaf."""
-    frontier: Frontier = field(default_factory=Frontier)
+    size: int = 0
+    """Leaves so far."""
     people: People = field(default_factory=People)
     collectives: dict[str, Collective] = field(default_factory=dict)
     collective_leaf: dict[str, int] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class RegistryFold:
     webhooks: dict[str, WebhookContent] = field(default_factory=dict)
     """The latest leaf of each webhook."""
     acts: ActsFold = field(init=False)
+    _frontier: Frontier = field(default_factory=Frontier)
     _last_time: datetime | None = None
     _read_empty: bool = False
     """Whether the body of no domains was read, which almost all collectives have."""
@@ -119,6 +121,13 @@ class RegistryFold:
         """What opened a pool at a leaf; None if nothing did."""
         return next((content for index, content in self.pools.values() if index == leaf_index), None)
 
+    @property
+    def frontier(self) -> Frontier:
+        """The tree of the leaves so far. Those since it was asked for last are hashed together."""
+        begin, end = HASH_BYTES * self._frontier.size, HASH_BYTES * self.size
+        self._frontier.extend(bytes(self.hashes[at : at + HASH_BYTES]) for at in range(begin, end, HASH_BYTES))
+        return self._frontier
+
     def root(self) -> bytes:
         """The root of the leaves so far."""
         return self.frontier.root()
@@ -145,13 +154,13 @@ class RegistryFold:
         Raises:
             FoundError: something does not hold.
         """
-        while self.frontier.size < size and (following := self._peek()) is not None:
+        while self.size < size and (following := self._peek()) is not None:
             self._waiting = None
             try:
                 self.fold(following)
             except FoundError as found:
                 self.note(found.finding)
-                if self.frontier.size == following.index:
+                if self.size == following.index:
                     self._append(following)
 
     def finish(self) -> None:
@@ -176,7 +185,7 @@ class RegistryFold:
         """
         here = self._here(encoded.index)
         leaf = self._read(encoded, here)
-        here.same("index", encoded.index, self.frontier.size)
+        here.same("index", encoded.index, self.size)
         kind = leaf.content.type
         first = leaf.index == 0
         expected = f"{DeploymentContent.type} first and only there"
@@ -196,9 +205,8 @@ class RegistryFold:
         return leaf
 
     def _append(self, encoded: EncodedLeaf) -> None:
-        self.frontier.append(encoded.hash)
         self.hashes += encoded.hash
-        self.people.size = self.frontier.size
+        self.size = self.people.size = self.size + 1
 
     def _judge(self, leaf: Leaf[Any]) -> None:
         try:
@@ -342,7 +350,7 @@ class RegistryFold:
 
     def _peek(self) -> EncodedLeaf | None:
         if self._leaves is None:
-            self._leaves = iter(self.log.leaves(self.frontier.size, self.log.size()))
+            self._leaves = iter(self.log.leaves(self.size, self.log.size()))
         if self._waiting is None:
             self._waiting = next(self._leaves, None)
         return self._waiting

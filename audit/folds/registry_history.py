@@ -70,7 +70,7 @@ class RegistryHistory:
         return len(self._times)
 
     def _see(self, leaf: Leaf[Any]) -> None:
-        if self._fold.frontier.size % _STEP == 0:
+        if self._fold.size % _STEP == 0:
             self._edges.append(replace(self._fold.frontier))
         self._times.append((leaf.time - _EPOCH) // _MICROSECOND)
         match leaf.content:

@@ -11,7 +11,7 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at
 from audit.folds.pool import PoolFold
 from audit.reader import checked_body
-from audit.replay import check_registry, check_round, check_salt, end_of_period
+from audit.replay import check_round, check_salt, end_of_period, read_registry, require_registered
 from audit.steps import Step
 from audit.verification.report import Report, RoundSummary, in_body
 from ledger.acts.entries import Decision
@@ -102,7 +102,8 @@ class RoundsCheck:
         """Check that the tree of dossiers is that of the round's statement, weights and registry."""
         leaf_index, content = leaf.index, leaf.content
         lines = self.fold.rounds.statement_lines(leaf_index, content)
-        collectives = check_registry(self.log, self.fold, leaf)
+        collectives = read_registry(self.log, leaf)
+        require_registered(self.fold, leaf, collectives)
         weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
         figures = Figures.of(content, policy, self.fold.terms.confidence_ppm)
         try:

@@ -111,6 +111,17 @@ class Frontier:
         self.size += 1
         return completed
 
+    def extend(self, leaf_hashes: Iterable[bytes]) -> None:
+        """Appends leaves of 32 bytes each, in half of the time where nobody needs the subtrees that they complete."""
+        size, hashes = self.size, list(self.hashes)
+        for subtree in leaf_hashes:
+            completed, size = size, size + 1
+            while completed & 1:
+                subtree = node_hash(hashes.pop(), subtree)  # noqa: PLW2901
+                completed >>= 1
+            hashes.append(subtree)
+        self.size, self.hashes = size, tuple(hashes)
+
     def root(self) -> bytes:
         """Returns the root of the tree; `EMPTY_ROOT` if it has no leaf."""
         return fold(self.hashes) if self.hashes else EMPTY_ROOT

@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-YOUNG_OBJECTS: Final = 10_000
+YOUNG_OBJECTS: Final = 100_000
 """Objects made between searches for cycles. A small call makes a few thousand, and no cycle of any size; modules and
 logs are hundreds of thousands that stay."""
 

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 import numpy.ma  # noqa: F401  # loaded once here, not by every process, for `np.unique`
 
 from services.forks import serve
+from services.process.memory import collect_less_often
 from services.replaying.process import work
 
 
@@ -17,4 +18,5 @@ def _become(descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    collect_less_often()  # a search would copy the memory that processes share
     serve(_become)

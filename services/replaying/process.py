@@ -6,6 +6,7 @@ import pickle
 import select
 import socket
 from contextlib import suppress
+from enum import Enum, auto
 from multiprocessing.connection import Connection
 from typing import Final, NamedTuple
 
@@ -18,48 +19,93 @@ from ledger.store.logs.objects import open_bodies
 from ledger.store.postgres.database import Address, Database
 from ledger.usage.entries import UsageContent
 
+ENDS_AFTER_SECONDS: Final = 60
+"""A process that nobody asks for anything ends."""
+
+_DEALT_BYTES: Final = 2 * MAX_ENTRY_BYTES
+"""The most that the message of a leaf has."""
+
 
 class Source(NamedTuple):
-    """Where the bodies of a replay are."""
+    """Where the bodies of a replay are. A process that is told one has no part in any other replay until it rests."""
 
     address: Address
     pool: PoolRef
     bodies_url: str
 
 
-_DEALT_BYTES: Final = 2 * MAX_ENTRY_BYTES
-"""The most that the message of a leaf has."""
+class Ask(Enum):
+    """What else a process is told."""
+
+    WHETHER_THERE = auto()
+    """Answered by nothing."""
+    SUM = auto()
+    """Answered by the sum since the source was told, or the sum was asked for last."""
+    REST = auto()
+    """The replay is over. Not answered."""
 
 
 def work(server: Connection, dealt: socket.socket) -> None:
-    """Be told the source, then weigh the next batch that no process has taken until the server closes its end.
+    """Do what the server asks until it closes its end, or asks nothing for a minute.
 
-    Until it is told the source, it answers nothing by nothing: that it is there. From then on nothing asks for the sum
-    since it was asked for last. Of each batch, a message of its leaf's index and content, the answer is the index with
-    its totals, or with what was found in it. All else that goes wrong ends the process, and so the replay.
+    Between a source and the end of its replay, weigh the next batch that no process has taken: a message of a leaf's
+    index and content. The answer is the index with the batch's totals, or with what was found in it. All else that goes
+    wrong ends the process, and so the replay.
     """
     with suppress(EOFError, ConnectionError):
-        source: Source | None
-        while (source := server.recv()) is None:
-            server.send(None)
-        url, role, pooler = source.address
-        database = Database(url, connections=2, role=role, pooler=pooler)
-        summed = BatchSum(StoredLog(database, source.pool, open_bodies(source.bodies_url)))
-        told = select.poll()
-        for each in (server, dealt):
-            told.register(each.fileno(), select.POLLIN)
+        _Process(server, dealt).run()
+
+
+class _Process:
+    def __init__(self, server: Connection, dealt: socket.socket) -> None:
+        self._server, self._dealt = server, dealt
+        self._database: Database | None = None
+        self._summed: BatchSum | None = None
+        """Of the replay that it has a part in."""
+        self._told = select.poll()
+        self._told.register(server.fileno(), select.POLLIN)
+
+    def run(self) -> None:
         while True:
-            try:
-                taken = dealt.recv(_DEALT_BYTES, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                if server.fileno() in dict(told.poll()):
-                    server.recv()
-                    server.send(summed.taken())
-                continue
-            if not taken:
+            taken = self._taken() if self._summed else None
+            if taken and self._summed:
+                leaf_index, content = pickle.loads(taken)  # noqa: S301  # it is from this program
+                self._server.send((leaf_index, _weighed(self._summed, leaf_index, content)))
+            elif not (said := dict(self._told.poll(1_000 * ENDS_AFTER_SECONDS))):
                 return
-            leaf_index, content = pickle.loads(taken)  # noqa: S301  # it is from this program
-            server.send((leaf_index, _weighed(summed, leaf_index, content)))
+            elif self._server.fileno() in said:
+                self._obey(self._server.recv())
+
+    def _taken(self) -> bytes | None:
+        """The next batch, if there is one."""
+        try:
+            return self._dealt.recv(_DEALT_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def _obey(self, said: Source | Ask) -> None:
+        if isinstance(said, Source):
+            self._begin(said)
+        elif said is Ask.WHETHER_THERE:
+            self._server.send(None)
+        elif said is Ask.SUM and self._summed:
+            self._server.send(self._summed.taken())
+        elif said is Ask.REST:
+            self._rest()
+
+    def _begin(self, source: Source) -> None:
+        if self._database is None or self._database.address != source.address:
+            url, role, pooler = source.address
+            self._database = Database(url, connections=2, role=role, pooler=pooler)
+        bodies = open_bodies(source.bodies_url)
+        self._summed = BatchSum(StoredLog(self._database, source.pool, bodies))
+        self._told.register(self._dealt.fileno(), select.POLLIN)
+
+    def _rest(self) -> None:
+        self._summed = None
+        self._told.unregister(self._dealt.fileno())
+        if self._database:
+            self._database.close()
 
 
 def _weighed(summed: BatchSum, leaf_index: int, content: UsageContent) -> BatchTotals | Finding:

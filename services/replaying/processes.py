@@ -6,6 +6,7 @@ import os
 import pickle
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,13 +21,16 @@ from ledger.errors import StoreUnavailableError
 from ledger.store.postgres.calls import work_of_call
 from ledger.usage.entries import UsageContent
 from services.forks import Forks
-from services.replaying.process import Source
+from services.replaying.process import ENDS_AFTER_SECONDS, Ask, Source
 
 PROCESSES: Final = 2
 """Of a replay, each with a connection to the database beyond those of the server."""
 
 APART_FROM_BYTES: Final = 8 * 2**20
 """Bodies of so much are weighed in the time that it takes to fork processes."""
+
+KEPT_SECONDS: Final = ENDS_AFTER_SECONDS / 2
+"""How long those of a replay are kept for the next one: a fork and its first batch take as long as five others."""
 
 LOOK_SECONDS: Final = 0.5
 """How often a replay that waits for a process looks whether its call was given up."""
@@ -54,6 +58,9 @@ class Team:
         self.dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
         """Where each message is taken by one of them."""
         self.dealing.setblocking(False)
+        self.unanswered = 0
+        """Batches of which nothing was heard yet."""
+        self.rested_at = time.monotonic()
         with dealt:
             try:
                 for _ in range(size):
@@ -65,10 +72,25 @@ class Team:
                 self.close()
                 raise
 
+    def rest(self) -> bool:
+        """Have them forget the replay, and return whether they can have part in another."""
+        self.rested_at = time.monotonic()
+        try:
+            for end in self.ends:
+                end.send(Ask.REST)
+        except OSError:
+            return False
+        return self.unanswered == 0
+
+    def is_ready(self) -> bool:
+        """Whether all are there and will be, having rested for so short a time. Nothing is to be heard of them now."""
+        return time.monotonic() - self.rested_at < KEPT_SECONDS and not any(end.poll() for end in self.ends)
+
     def close(self) -> None:
         """End them."""
-        for each in (self.dealing, *self.ends):
-            each.close()
+        self.dealing.close()
+        for end in self.ends:
+            end.close()
 
 
 class Replaying:
@@ -80,6 +102,8 @@ class Replaying:
         self._first: Team | None = None
         """One process, until it answers: what it was forked from is loaded then."""
         self._is_loaded = False
+        self._kept: Team | None = None
+        """Those of the last replay, of whoever has `_in_use`."""
 
     def load(self, wait_seconds: float | None = 0) -> bool:
         """Have loaded what the processes need, and return whether it is, after so many seconds at most.
@@ -92,7 +116,7 @@ class Replaying:
             try:
                 if self._first is None:
                     self._first = Team(self._forks, 1)
-                    self._first.ends[0].send(None)
+                    self._first.ends[0].send(Ask.WHETHER_THERE)
                 self._is_loaded = self._first.ends[0].poll(wait_seconds)
                 if self._is_loaded:
                     self._first.ends[0].recv()
@@ -103,7 +127,7 @@ class Replaying:
 
     @contextmanager
     def weighing(self, source: Source) -> Iterator[Processes]:
-        """Processes for one replay, which end with it."""
+        """Processes for one replay, which end with it if it does not come to its end."""
         with ExitStack() as stack:
             yield Processes(partial(self._begun, source, stack))
 
@@ -116,8 +140,8 @@ class Replaying:
             return None
         stack.callback(self._in_use.release)
         try:
-            team = Team(self._forks, PROCESSES)
-            stack.callback(team.close)
+            team = self._rested() or Team(self._forks, PROCESSES)
+            stack.push(partial(self._ended, team))
             for end in team.ends:
                 end.send(source)
         except OSError:
@@ -125,11 +149,27 @@ class Replaying:
             return None
         return team
 
+    def _rested(self) -> Team | None:
+        """Those of the last replay, if they may still be there."""
+        kept, self._kept = self._kept, None
+        if kept is None or kept.is_ready():
+            return kept
+        kept.close()
+        return None
+
+    def _ended(self, team: Team, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Keep the processes of a replay, unless it was given up."""
+        if error is None and team.rest():
+            self._kept = team
+        else:
+            team.close()
+
     def close(self) -> None:
         """Start no more of them; those of a replay end with it."""
         with self._lock:
-            if self._first is not None:
-                self._first.close()
+            for team in (self._first, self._kept):
+                if team is not None:
+                    team.close()
             self._forks.close()
 
 
@@ -166,8 +206,9 @@ class Processes:
         if self._team is None:
             return None
         self._undealt.append(pickle.dumps((leaf_index, content)))
-        self._deal(self._team.dealing)
-        return partial(self._totals, self._team.dealing, leaf_index)
+        self._team.unanswered += 1
+        self._deal(self._team)
+        return partial(self._totals, self._team, leaf_index)
 
     def sums(self) -> list[Summed]:
         """The sum of each process.
@@ -178,27 +219,29 @@ class Processes:
         found: list[Summed] = []
         try:
             for end in self._ends.values():
-                end.send(None)
+                end.send(Ask.SUM)
         except OSError:
             raise StoreUnavailableError from None
         while len(found) < len(self._ends):
             found += self._heard()
         return found
 
-    def _deal(self, dealing: socket.socket) -> None:
+    def _deal(self, team: Team) -> None:
         try:
             while self._undealt:
-                dealing.send(self._undealt[0])
+                team.dealing.send(self._undealt[0])
                 self._undealt.popleft()
         except BlockingIOError:
             pass  # what comes to be answered makes room
         except OSError:
             raise StoreUnavailableError from None
 
-    def _totals(self, dealing: socket.socket, leaf_index: int) -> BatchTotals:
+    def _totals(self, team: Team, leaf_index: int) -> BatchTotals:
         while leaf_index not in self._answers:
-            self._deal(dealing)
-            self._answers.update(self._heard())
+            self._deal(team)
+            heard = self._heard()
+            team.unanswered -= len(heard)
+            self._answers.update(heard)
         answer = self._answers.pop(leaf_index)
         if isinstance(answer, Finding):
             raise FoundError(answer)

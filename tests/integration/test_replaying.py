@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +27,7 @@ from ledger.store.postgres.calls import Work, work_of_call
 from ledger.usage.entries import UsageContent
 from moiety import Mode, Policy, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
-from services.replaying import processes
+from services.replaying import process, processes
 from services.replaying.process import Source
 from services.replaying.processes import Processes, Replaying
 from tests.support.books import execute
@@ -151,8 +153,8 @@ def test_nobody_waits_for_a_process_once_the_call_is_given_up(deployment: Deploy
         first = weighing.begin(FIRST_BATCH, content)
         assert first is not None
         assert (first().accepted, waiting(2)) == (content.accepted, 2)
-        for process in forked():
-            os.kill(process, signal.SIGSTOP)
+        for each in forked():
+            os.kill(each, signal.SIGSTOP)
         waited = weighing.begin(FIRST_BATCH, content)
         assert waited is not None
         work.give_up()
@@ -182,18 +184,65 @@ def forked() -> list[int]:
                 continue
             if named:
                 parents[int(folder.name)] = parent
-    return [process for process, parent in parents.items() if parents.get(parent) == os.getpid()]
+    return [found for found, parent in parents.items() if parents.get(parent) == os.getpid()]
 
 
 def kill_forked() -> None:
-    for process in forked():
+    for each in forked():
         with suppress(ProcessLookupError):  # it was killed before, and is gone since it was listed
-            os.kill(process, signal.SIGKILL)
+            os.kill(each, signal.SIGKILL)
 
 
-def test_processes_end_with_their_replay_and_one_replay_has_them_at_a_time(
+def weighed(replaying: Replaying, source: Source, content: UsageContent) -> set[int]:
+    """The processes that a batch was weighed by one of, in a replay that came to its end."""
+    with replaying.weighing(source) as weighing:
+        waited = weighing.begin(FIRST_BATCH, content)
+        assert waited is not None
+        assert (waited().accepted, waiting(2)) == (content.accepted, 2)
+        return set(forked())
+
+
+def test_processes_are_kept_for_the_next_replay_and_forget_the_last(
     deployment: Deployment, replaying: Replaying
 ) -> None:
+    source, content = first_batch(settle(deployment))
+    first = weighed(replaying, source, content)
+    with replaying.weighing(source) as weighing:
+        waited = weighing.begin(FIRST_BATCH, content)
+        assert waited is not None
+        assert (waited().accepted, set(forked())) == (content.accepted, first)
+        assert sum(len(summed.parts) for summed in weighing.sums()) == 2
+
+
+@pytest.mark.parametrize("how", ["killed", "too late", "given up"])
+def test_those_that_may_not_be_there_are_replaced(
+    deployment: Deployment, replaying: Replaying, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    source, content = first_batch(settle(deployment))
+    first = weighed(replaying, source, content)
+    match how:
+        case "killed":
+            os.kill(min(first), signal.SIGKILL)
+            assert waiting(1) == 1
+        case "too late":
+            monkeypatch.setattr(processes, "KEPT_SECONDS", 0)
+        case _:
+            with suppress(KeyboardInterrupt), replaying.weighing(source) as weighing:
+                assert weighing.begin(FIRST_BATCH, content)
+                raise KeyboardInterrupt
+    weighed(replaying, source, content)
+    assert comes_true(lambda: len(forked()) == 2 and not first & set(forked()))
+
+
+def test_a_process_that_nobody_asks_for_anything_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "ENDS_AFTER_SECONDS", 0.01)
+    server, theirs = socket.socketpair()
+    dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    with server, dealing, dealt:
+        process.work(Connection(theirs.detach()), dealt)
+
+
+def test_one_replay_has_processes_at_a_time(deployment: Deployment, replaying: Replaying) -> None:
     source, content = first_batch(settle(deployment))
     with replaying.weighing(source) as first, replaying.weighing(source) as second:
         waited = first.begin(FIRST_BATCH, content)
@@ -202,14 +251,19 @@ def test_processes_end_with_their_replay_and_one_replay_has_them_at_a_time(
         assert (waited().accepted, waiting(2)) == (content.accepted, 2)
         assert sorted(len(summed.parts) for summed in first.sums()) == [0, 2]
         assert second.sums() == []
-    assert waiting(0) == 0
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether it does within some seconds."""
+    ends = time.monotonic() + 10
+    while not condition() and time.monotonic() < ends:
+        time.sleep(0.02)
+    return condition()
 
 
 def waiting(count: int) -> int:
     """How many processes there are, once there are so many; or after some seconds."""
-    ends = time.monotonic() + 10
-    while len(forked()) != count and time.monotonic() < ends:
-        time.sleep(0.02)
+    comes_true(lambda: len(forked()) == count)
     return len(forked())
 
 
