@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from audit.batches.partitions import Partitions, Records, Spill, Spooled, hash_of, hashed
 from ledger.usage.batch import BoolArray, EventIds, Int64Array
-from ledger.usage.repeats import UInt64Array, repeated_places
+from ledger.usage.repeats import UInt64Array, repeated
 from ledger.work import Submit, at_once
 
 _ACCEPTED: Final = 1 << 31
@@ -157,7 +157,7 @@ def _mark_repeated(part: Callable[[], Iterator[Iterator[Records]]], suspects: Bo
     for pieces in part():
         first, second = next(pieces), next(pieces, None)
         if second is None:
-            suspects[_slots(first[repeated_places(first)])] = True
+            suspects[_slots(repeated(first))] = True
         else:  # so many pieces have but a few hashes
             for piece in chain([first, second], pieces):
                 suspects[_slots(piece)] = True

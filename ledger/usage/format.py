@@ -65,8 +65,10 @@ def event_violations(columns: Batch) -> Iterator[EventViolation]:
         where_outside(columns.occurred_at, 0, MAX_OCCURRED_AT, "occurred_at", "must be in the years 1970 to 9999")
     )
     yield from too_far or _too_many_months(columns.occurred_at)
-    too_long = _work_id_bytes(columns.work_ids) > MAX_WORK_ID_BYTES
-    yield from where(too_long, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
+    offsets = _work_id_offsets(columns.work_ids)
+    if offsets[-1] - offsets[0] > MAX_WORK_ID_BYTES:
+        too_long = _work_id_bytes(columns.work_ids, offsets) > MAX_WORK_ID_BYTES
+        yield from where(too_long, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
 
 
 def months_of(occurred_at: Int64Array) -> Int64Array:
@@ -163,10 +165,16 @@ def _null_places(column: pa.Array) -> Int64Array:
     return np.flatnonzero(bits[column.offset : column.offset + len(column)] == 0)
 
 
-def _work_id_bytes(work_ids: Any) -> Int64Array:
-    """Bytes of each work id; none for a null, whatever lies under it."""
+def _work_id_offsets(work_ids: Any) -> npt.NDArray[np.int32]:
+    """Where each work id begins, and where the last one ends."""
+    if not len(work_ids):
+        return np.zeros(1, dtype=np.int32)
     start = 4 * work_ids.offset
-    offsets = np.frombuffer(work_ids.buffers()[1], dtype=np.int32, count=len(work_ids) + 1, offset=start)
+    return np.frombuffer(work_ids.buffers()[1], dtype=np.int32, count=len(work_ids) + 1, offset=start)
+
+
+def _work_id_bytes(work_ids: Any, offsets: npt.NDArray[np.int32]) -> Int64Array:
+    """Bytes of each work id; none for a null, whatever lies under it."""
     lengths: Int64Array = np.diff(offsets).astype(np.int64)
     if work_ids.null_count:
         lengths[_null_places(work_ids)] = 0
