@@ -143,7 +143,7 @@ class ActsFold:
         content, here = leaf.content, self._here(leaf.index)
         if leaf.time < self.time:
             raise here.error("time", leaf.time.isoformat(), f"{self.time.isoformat()} or later")
-        self.time = max(self.time, leaf.time)
+        self.time = leaf.time
         due, self.approved = self.approved, None
         if due is not None:
             carried_out = getattr(content, "proposal", None)

@@ -56,6 +56,9 @@ def _nobody(leaf: Leaf[Any]) -> None:
     """Look at nothing."""
 
 
+_FIRST: Final = f"{DeploymentContent.type} first and only there"
+
+
 @dataclass(slots=True)
 class RegistryFold:
     """The registry so far. `observe` sees each leaf that was taken in."""
@@ -187,14 +190,10 @@ class RegistryFold:
         leaf = self._read(encoded, here)
         here.same("index", encoded.index, self.size)
         kind = leaf.content.type
-        first = leaf.index == 0
-        expected = f"{DeploymentContent.type} first and only there"
-        here.holds(first == (kind == DeploymentContent.type), "type", kind, expected)
+        here.holds((leaf.index == 0) == (kind == DeploymentContent.type), "type", kind, _FIRST)
         try:
             self._judge(leaf)
             self._take_in(leaf, here)
-            if isinstance(leaf.content, WebhookContent):
-                self._put_webhook(here, leaf.content)
             self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
             self.people.take_in(leaf)
         except UNSOUND as error:
@@ -245,6 +244,8 @@ class RegistryFold:
                 here.same("platforms", admitted, sorted(set(admitted) & set(self.platforms)))
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
                 self.pools[name] = (leaf.index, leaf.content)
+            case WebhookContent():
+                self._put_webhook(here, leaf.content)
 
     def _require_principal(
         self, here: At, content: KeyContent | KeyRevocationContent | RecoveryContent | ContactContent

@@ -76,6 +76,8 @@ def _has_one_form(value: dict[str, Any] | list[Any]) -> bool:
         items = value.values()
     for item in items:
         kind = type(item)
+        if kind is str:  # as most are
+            continue
         if kind is int:
             if not -_EXACT < item < _EXACT:
                 return False
