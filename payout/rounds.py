@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import starmap
 from typing import NamedTuple
 
 from ledger.registry import PPM, Collective, CollectiveStatus
@@ -151,7 +150,7 @@ def distribute(
         "commons_before_nano": each(carried.commons_nano),
         "commons_after_nano": each(left.commons_nano),
     }
-    lines = tuple(starmap(Line, zip(*(columns[name] for name in Line._fields), strict=True)))
+    lines = tuple(map(Line._make, zip(*(columns[name] for name in Line._fields), strict=True)))
     return Distribution(
         events=sum(total.events for total in usage.values()),
         retracted=sum(total.retracted for total in usage.values()),
@@ -189,8 +188,9 @@ def _policy_weights(
 
 
 def _by_collective(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for part in parts:
+    first, *others = [*parts] or [{}]
+    sums = dict(first)
+    for part in others:
         for collective, value in part.items():
             sums[collective] = sums.get(collective, 0) + value
     return sums
