@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -78,13 +78,22 @@ def raise_finding(finding: Finding) -> None:
     raise FoundError(finding)
 
 
-@contextmanager
-def noting(note: Callable[[Finding], object]) -> Iterator[None]:
+class noting(AbstractContextManager[None]):  # noqa: N801  # used as a function would be, in a third of the time
     """Note the finding that ends what is in here, and go on after it, unless `note` raises."""
-    try:
-        yield
-    except FoundError as found:
-        note(found.finding)
+
+    __slots__ = ("_note",)
+
+    def __init__(self, note: Callable[[Finding], object]) -> None:
+        self._note = note
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, FoundError):
+            return False
+        self._note(error.finding)
+        return True
 
 
 class At(NamedTuple):

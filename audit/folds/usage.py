@@ -159,10 +159,11 @@ class UsageFold:
         self, leaf_index: int, logged: UsageContent | RetractionContent, replayed: Mapping[int, ModeTotals]
     ) -> None:
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
-            for figure in ("events", "attributed", "unattributed"):
-                with noting(self.note):
-                    stated, found = getattr(totals, figure), getattr(replayed[mode], figure)
-                    at(leaf_index).same(f"mode {mode} {figure}", stated, found)
+            for figure in ModeTotals.model_fields:
+                stated, found = getattr(totals, figure), getattr(replayed[mode], figure)
+                if stated != found:
+                    with noting(self.note):
+                        raise at(leaf_index).error(f"mode {mode} {figure}", stated, found)
 
     def _add(self, parts: Iterable[tuple[int, UsageKey, ModeWeights]], names: Sequence[str], *, sign: int) -> None:
         """Take in weights whose index is into `names`, by month and key."""

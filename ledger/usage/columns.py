@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections import deque
 from typing import Any, Final
 
 import numpy as np
@@ -90,11 +90,7 @@ class _Columns:
         size, most = _text_bytes(dictionary), self._kind.max_names * self._kind.max_name_bytes
         if size > most:
             raise _refuse(column, f"the dictionary has {size} bytes of ids, more than {most}")
-        _, offsets, text = dictionary.buffers()
-        if text is None or text.size > _REMEMBERED_BYTES:
-            names, distinct = _texts(dictionary)
-        else:
-            names, distinct = _remembered(len(dictionary), dictionary.offset, offsets.to_pybytes(), text.to_pybytes())
+        names, distinct = _remembered.texts(dictionary)
         if not distinct:
             raise _refuse(column, "the dictionary must not repeat an id")
         return names
@@ -104,10 +100,28 @@ _REMEMBERED_BYTES: Final = 2**20
 """The largest dictionary text that is cached; ten thousand ids have about a tenth of it."""
 
 
-@lru_cache(maxsize=4)
-def _remembered(length: int, offset: int, offsets: bytes, text: bytes) -> tuple[tuple[str, ...], bool]:
-    """Returns `_texts` of a dictionary's buffers. The batches of a platform mostly have one dictionary."""
-    return _texts(pa.StringArray.from_buffers(length, pa.py_buffer(offsets), pa.py_buffer(text), offset=offset))
+class _Remembered:
+    """The names of the last few dictionaries: the batches of a platform mostly have one.
+
+    Comparing their bytes takes less time than hashing them.
+    """
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[pa.StringArray, tuple[tuple[str, ...], bool]]] = deque(maxlen=4)
+
+    def texts(self, dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
+        """Returns `_texts` of a dictionary without nulls."""
+        for known, found in [*self._last]:  # other threads add to it
+            if known.equals(dictionary):
+                return found
+        found = _texts(dictionary)
+        if _text_bytes(dictionary) <= _REMEMBERED_BYTES:
+            # A copy, for it is of a body that is larger.
+            self._last.append((pa.array(found[0], pa.utf8()), found))
+        return found
+
+
+_remembered: Final = _Remembered()
 
 
 def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:

@@ -25,6 +25,9 @@ LIMB_BITS: Final = 44
 
 _LOW_MASK: Final = (1 << LIMB_BITS) - 1
 
+_SUMMED_AT_ONCE: Final = 1 << (62 - LIMB_BITS)
+"""So many integers of LIMB_BITS sum below 2^62."""
+
 _NOTHING: Final = np.empty(0, dtype=np.int64)
 
 
@@ -57,9 +60,7 @@ class ModeWeights:
         """The sum over all collectives, exact."""
         if self.known_attributed is not None:
             return self.known_attributed
-        if not len(self.low):
-            return 0
-        return _sum_limbs(self.low) + (_sum_limbs(self.high) << LIMB_BITS)
+        return _attributed(self.low, self.high)
 
     def totals(self) -> ModeTotals:
         """What the batch's leaf says of this mode."""
@@ -168,7 +169,9 @@ def _by_mode_and_name(batch: Batch, accepted: BoolArray) -> tuple[Int64Array, In
     """
     width = len(batch.names)
     # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
-    first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)
+    first_group, groups = (batch.modes.astype(np.int64) - 1) * width, 2 * width
+    if not accepted.all():
+        first_group, groups = np.where(accepted, first_group, 2 * width), 3 * width
     lengths = np.diff(batch.offsets)
     group = np.repeat(first_group, lengths)
     group += batch.name_index
@@ -176,7 +179,7 @@ def _by_mode_and_name(batch: Batch, accepted: BoolArray) -> tuple[Int64Array, In
     claimed *= batch.amounts
     # A collective is in an event once, and has at most its largest share of the units of each.
     most = int(batch.units.sum()) * int(batch.amounts.max(initial=0))
-    return _grouped_sums(group, claimed, 3 * width, most=most, most_each=len(batch))
+    return _grouped_sums(group, claimed, groups, most=most, most_each=len(batch))
 
 
 def _mode_weights(
@@ -191,10 +194,9 @@ def _mode_weights(
     own_count, own_low, own_high = count[own], low[own], high[own]
     if len(present) < width:
         own_count, own_low, own_high = own_count[present], own_low[present], own_high[present]
-    found = ModeWeights(int(np.count_nonzero(counted)), present, own_count, own_low, own_high, 0)
     # Each unit is attributed to someone or to nobody; 65,536 times 10^9 units fit.
-    units, attributed = int((batch.units * counted).sum()), found.attributed()
-    return replace(found, unattributed=units * NANO - attributed, known_attributed=attributed)
+    events, units, attributed = int(counted.sum()), int(batch.units @ counted), _attributed(own_low, own_high)
+    return ModeWeights(events, present, own_count, own_low, own_high, units * NANO - attributed, attributed)
 
 
 def _grouped_sums(
@@ -222,6 +224,15 @@ def _grouped_sums(
     high += low >> LIMB_BITS
     low &= _LOW_MASK
     return count, low, high
+
+
+def _attributed(low: Int64Array, high: Int64Array) -> int:
+    """The exact sum of weights whose limbs these are, (c,) each."""
+    if not len(low):
+        return 0
+    if len(low) <= _SUMMED_AT_ONCE and not int(high.max()) >> LIMB_BITS:
+        return int(low.sum()) + (int(high.sum()) << LIMB_BITS)
+    return _sum_limbs(low) + (_sum_limbs(high) << LIMB_BITS)
 
 
 def _sum_limbs(values: Int64Array) -> int:
