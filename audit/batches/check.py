@@ -98,16 +98,21 @@ def weigh_by(submit: Submit, *, reads_first: bool = False) -> Weigh:
 
 def weighed_batch(read: Callable[[], bytes], leaf_index: int, claims: BodyClaims, reading: Reading) -> WeighedBatch:
     """Returns the batch in a usage leaf's body, which `read` gives, with its weights. It can run in a thread."""
-    batch, accepted = accepted_batch(read(), leaf_index, claims, reading)
+    batch, accepted = accepted_batch(read(), leaf_index, claims, reading.usage)
     return WeighedBatch.of(batch, accepted, weigh_by_month(batch, accepted))
 
 
-def accepted_batch(body: bytes, leaf_index: int, claims: BodyClaims, reading: Reading) -> tuple[Batch, BoolArray]:
-    """Returns the batch in a usage leaf's body, and which of its events were accepted."""
+def accepted_batch(
+    body: bytes, leaf_index: int, claims: BodyClaims, parse: Callable[[bytes], Batch]
+) -> tuple[Batch, BoolArray]:
+    """Returns the batch in a usage leaf's body, and which of its events were accepted.
+
+    `parse` returns the batch, and raises InvalidInputError if it is not valid.
+    """
     require_hash(leaf_index, "body_sha256", claims.body_sha256, body)
     at(leaf_index).same("body_bytes", claims.body_bytes, len(body))
     try:
-        batch = reading.usage(body)
+        batch = parse(body)
     except InvalidInputError as error:
         raise at(leaf_index).error("body", error, "a valid batch") from None
     accepted = ~mask_of(leaf_index, "duplicates", claims.duplicates, len(batch))

@@ -17,7 +17,7 @@ from audit.reader import BodyReader, found_body
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import ModeTotals, UsageContent
 from ledger.usage.format import MODES
-from ledger.usage.reading import Reading
+from ledger.usage.shares import parse_any_names
 from ledger.usage.weights import BatchWeights, ModeWeights, weigh_by_month
 from payout.weights import MonthlySum, UsageKey
 
@@ -96,7 +96,7 @@ class BatchSum:
             FoundError: there is no such body, or it is not what the leaf says; then nothing was added.
         """
         body = found_body(self._log, leaf_index, "body_sha256", content.body_sha256)
-        batch, accepted = accepted_batch(body, leaf_index, content, Reading())
+        batch, accepted = accepted_batch(body, leaf_index, content, parse_any_names)
         weights = weigh_by_month(batch, accepted)
         for month, key, of_mode in keyed(weights, content):
             self._weights.add(month, key, of_mode.at(self._numbers.numbered(batch.names, of_mode.index)))

@@ -145,7 +145,7 @@ class UsageFold:
         content = leaf.content
         reading = self.declared.reading(self.log, content.batch_leaf, original)
         body = found_body(self.log, content.batch_leaf, "body_sha256", original.body_sha256)
-        batch, accepted = accepted_batch(body, content.batch_leaf, original, reading)
+        batch, accepted = accepted_batch(body, content.batch_leaf, original, reading.usage)
         taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
         never = np.flatnonzero(taken_back & ~accepted)
         at(leaf.index).same("positions never accepted", never.tolist(), [])

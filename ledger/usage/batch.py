@@ -51,6 +51,11 @@ class Batch:
         is_named = np.bincount(self.name_index, minlength=len(self.names)) > 0
         return self.names if is_named.all() else _chosen(self.names, is_named)
 
+    def only_named(self) -> Batch:
+        """The batch with those of its `names` that an event has, so that nothing asks for the others."""
+        names, name_index = only_named(self.names, self.name_index)
+        return self if names is self.names else replace(self, names=names, name_index=name_index)
+
     def event_of_amount(self) -> Int64Array:
         """(k,) the position of the event that each amount belongs to."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))

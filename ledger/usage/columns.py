@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.usage.batch import Batch, EventIds, Int64Array, events_at, only_named
+from ledger.usage.batch import Batch, EventIds, Int64Array, events_at
 from ledger.usage.format import MAX_DECODED_BYTES, MAX_VIOLATIONS
 from ledger.usage.schema import ID_BYTES, Kind
 from ledger.usage.sizes import require_amounts, require_names
@@ -47,7 +47,6 @@ class _Columns:
         for column, flat in ((kind.names, encoded.indices), (kind.amounts, values)):
             if flat.null_count:
                 raise _violations_at(events_at(_null_places(flat), offsets), column, "must not contain nulls")
-        names, name_index = only_named(self._names(encoded.dictionary), _indices(encoded))
         return Batch(
             event_ids=_event_ids(self._batch.column("event_id")),
             work_ids=_work_ids(self._batch.column("work_id")),
@@ -55,9 +54,9 @@ class _Columns:
             units=_integers(self._batch.column("units")),
             modes=_modes(self._batch.column("mode")),
             offsets=offsets,
-            name_index=name_index,
+            name_index=_indices(encoded),
             amounts=_amounts(values, kind),
-            names=names,
+            names=self._names(encoded.dictionary),
         )
 
     def _lists(self) -> tuple[Int64Array, pa.DictionaryArray, pa.Array]:

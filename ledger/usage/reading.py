@@ -7,14 +7,14 @@ they are about made into shares, by the same rules: each event's shares follow f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from ledger.usage import scores, shares
-from ledger.usage.batch import Batch, BoolArray, only_named
+from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.decoding import read_columns
 from ledger.usage.membership import nearly_known
 from ledger.usage.methods import ScoreRule
@@ -78,9 +78,7 @@ class Reading:
 
     def usage_in(self, columns: Batch, chosen: BoolArray) -> Batch:
         """Some events, (n,), of such columns, with their shares. Raises as `usage` does."""
-        part = columns.only(chosen)
-        names, name_index = only_named(part.names, part.name_index)  # of many sources, an event has a few
-        part = replace(part, names=names, name_index=name_index)
+        part = columns.only(chosen).only_named()  # of many sources, an event has a few
         if self.rule is None:
             return shares.checked(part)
         return scores.shares_of(scores.checked(part), self.rule, self.membership)

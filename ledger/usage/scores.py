@@ -83,7 +83,7 @@ def parse_score_batch(body: bytes) -> Batch:
     Raises:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
-    return checked(read_columns(body, SCORES))
+    return checked(read_columns(body, SCORES).only_named())
 
 
 def checked(batch: Batch) -> Batch:

@@ -52,11 +52,16 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
         InvalidInputError: the batch is refused; the error has the first 100 positions and reasons.
     """
     if written is None:
-        batch = read_columns(body, SHARES)
+        batch = read_columns(body, SHARES).only_named()
     else:
         batch = written
         require_sizes(body, batch, SHARES)
     return checked(batch)
+
+
+def parse_any_names(body: bytes) -> Batch:
+    """Returns what `parse_batch` does, but for the names, of which events may not have all."""
+    return checked(read_columns(body, SHARES))
 
 
 def checked(batch: Batch) -> Batch:
