@@ -126,10 +126,14 @@ class RegistryFold:
 
     @property
     def frontier(self) -> Frontier:
-        """The tree of the leaves so far. Those since it was asked for last are hashed together."""
+        """The tree of the leaves so far."""
+        self._hash_tree()
+        return self._frontier
+
+    def _hash_tree(self) -> None:
+        """Hash what was added to the tree, all at once."""
         begin, end = HASH_BYTES * self._frontier.size, HASH_BYTES * self.size
         self._frontier.extend(bytes(self.hashes[at : at + HASH_BYTES]) for at in range(begin, end, HASH_BYTES))
-        return self._frontier
 
     def root(self) -> bytes:
         """The root of the leaves so far."""
@@ -157,6 +161,8 @@ class RegistryFold:
         Raises:
             FoundError: something does not hold.
         """
+        if self.size >= size:
+            return
         while self.size < size and (following := self._peek()) is not None:
             self._waiting = None
             try:
@@ -165,6 +171,7 @@ class RegistryFold:
                 self.note(found.finding)
                 if self.size == following.index:
                     self._append(following)
+        self._hash_tree()
 
     def finish(self) -> None:
         """Take in all leaves that are left.
@@ -194,6 +201,8 @@ class RegistryFold:
         try:
             self._judge(leaf)
             self._take_in(leaf, here)
+            if isinstance(leaf.content, WebhookContent):
+                self._put_webhook(here, leaf.content)
             self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
             self.people.take_in(leaf)
         except UNSOUND as error:
@@ -244,8 +253,6 @@ class RegistryFold:
                 here.same("platforms", admitted, sorted(set(admitted) & set(self.platforms)))
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
                 self.pools[name] = (leaf.index, leaf.content)
-            case WebhookContent():
-                self._put_webhook(here, leaf.content)
 
     def _require_principal(
         self, here: At, content: KeyContent | KeyRevocationContent | RecoveryContent | ContactContent

@@ -196,7 +196,7 @@ def list_transfers(
 
 # Raw SQL: a posting has two transfers for each collective, and a replay reads them all.
 _TRANSFERS_OF_LEAF: Final = """
-SELECT ordinal, from_account, to_account, amount_minor, purpose FROM transfer
+SELECT from_account, to_account, amount_minor, purpose FROM transfer
 WHERE pool_id = %s AND leaf_index = %s ORDER BY ordinal
 """
 
@@ -205,11 +205,11 @@ def transfers_of_leaf(connection: sa.Connection, pool: PoolRef, leaf_index: int)
     """Returns what a leaf moved, in order."""
     cursor = driver_connection(connection).cursor(binary=True)
     found = cursor.execute(_TRANSFERS_OF_LEAF, (pool.pool_id, leaf_index)).fetchall()
-    rows = cast("list[tuple[int, str, str, int, str]]", found)
+    rows = cast("list[tuple[str, str, int, str]]", found)
     try:
-        return [Transfer(source, target, amount, _PURPOSES[purpose]) for _, source, target, amount, purpose in rows]
-    except (KeyError, ValueError):
-        return [_transfer(leaf_index, *row) for row in rows]  # of which one raises, and says which
+        return [Transfer(source, target, amount, _PURPOSES[purpose]) for source, target, amount, purpose in rows]
+    except (KeyError, ValueError):  # one of these raises, and says which
+        return [_transfer(leaf_index, ordinal, *row) for ordinal, row in enumerate(rows)]
 
 
 def _placed(row: Any) -> PlacedTransfer:
