@@ -25,6 +25,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import AWAITING_REVENUE, REVENUE
 from ledger.log.leaves import Leaf, Past
 from ledger.log.origins import log_origin
+from ledger.registry import Collective
 from payout.adjustments import SOURCES, AdjustmentContent, amount_due, parse_adjusted
 from payout.amounts import Carried
 from payout.correction import PostedRound, corrected
@@ -70,6 +71,9 @@ class Rounds:
     """By round, what each account gets by its last adjustment."""
     _amounts: tuple[int, dict[str, int]] = field(default_factory=lambda: (0, {}))
     """What the round that was split last gives to each collective."""
+    _snapshot_size: int = -1
+    """The size of the registry's log that its snapshot was made of last."""
+    _snapshot: tuple[bytes, list[Collective]] = field(default_factory=lambda: (b"", []))
 
     @property
     def next_number(self) -> int:
@@ -134,11 +138,19 @@ class Rounds:
         policy = self.terms.in_force(leaf.content.start)[2]
         self.reviews.begin(leaf, self.hash_at(leaf.index), policy, self.registry.people.witnesses)
 
+    def registry_snapshot(self) -> tuple[bytes, list[Collective]]:
+        """Returns the registry's snapshot as of its size now, and the collectives that it is of; made once a size."""
+        size = self.registry.people.size
+        if size != self._snapshot_size:
+            collectives = self.registry.snapshot()
+            self._snapshot_size, self._snapshot = size, (render_registry(collectives), collectives)
+        return self._snapshot
+
     def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
         """A round's snapshot is what the registry's log says, up to the size that the round names."""
         here = at(leaf_index, step=Step.ROUNDS)
         here.same("registry_root", content.registry_root, self.registry.root().hex())
-        derived = render_registry(self.registry.snapshot())
+        derived, _ = self.registry_snapshot()
         if sha256(derived).hexdigest() == content.registry_sha256:
             return
         logged = checked_body(self.log, leaf_index, "registry_sha256", content.registry_sha256)

@@ -102,7 +102,7 @@ class RoundsCheck:
         """Check that the tree of dossiers is that of the round's statement, weights and registry."""
         leaf_index, content = leaf.index, leaf.content
         lines = self.fold.rounds.statement_lines(leaf_index, content)
-        collectives = read_registry(self.log, leaf)
+        collectives = read_registry(self.log, self.fold, leaf)
         require_registered(self.fold, leaf, collectives)
         weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
         figures = Figures.of(content, policy, self.fold.terms.confidence_ppm)
