@@ -22,6 +22,9 @@ from ledger.usage.entries import UsageContent
 ENDS_AFTER_SECONDS: Final = 60
 """A process that nobody asks for anything ends."""
 
+TOLD_TOGETHER: Final = 8
+"""Answers that are one message: whoever hears it takes a processor from a process for a moment."""
+
 _DEALT_BYTES: Final = 2 * MAX_ENTRY_BYTES
 """The most that the message of a leaf has."""
 
@@ -49,8 +52,8 @@ def work(server: Connection, dealt: socket.socket) -> None:
     """Do what the server asks until it closes its end, or asks nothing for a minute.
 
     Between a source and the end of its replay, weigh the next batch that no process has taken: a message of a leaf's
-    index and content. The answer is the index with the batch's totals, or with what was found in it. All else that goes
-    wrong ends the process, and so the replay.
+    index and content. The answer is the index with the batch's totals, or with what was found in it; answers are told
+    together while there is a next batch. All else that goes wrong ends the process, and so the replay.
     """
     with suppress(EOFError, ConnectionError):
         _Process(server, dealt).run()
@@ -62,6 +65,7 @@ class _Process:
         self._database: Database | None = None
         self._summed: BatchSum | None = None
         """Of the replay that it has a part in."""
+        self._untold: list[tuple[int, BatchTotals | Finding]] = []
         self._told = select.poll()
         self._told.register(server.fileno(), select.POLLIN)
 
@@ -70,11 +74,19 @@ class _Process:
             taken = self._taken() if self._summed else None
             if taken and self._summed:
                 leaf_index, content = pickle.loads(taken)  # noqa: S301  # it is from this program
-                self._server.send((leaf_index, _weighed(self._summed, leaf_index, content)))
+                self._untold.append((leaf_index, _weighed(self._summed, leaf_index, content)))
+                if len(self._untold) == TOLD_TOGETHER:
+                    self._tell()
+            elif self._untold:
+                self._tell()
             elif not (said := dict(self._told.poll(1_000 * ENDS_AFTER_SECONDS))):
                 return
             elif self._server.fileno() in said:
                 self._obey(self._server.recv())
+
+    def _tell(self) -> None:
+        self._server.send(self._untold)
+        self._untold = []
 
     def _taken(self) -> bytes | None:
         """The next batch, if there is one."""

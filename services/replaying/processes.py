@@ -239,9 +239,9 @@ class Processes:
     def _totals(self, team: Team, leaf_index: int) -> BatchTotals:
         while leaf_index not in self._answers:
             self._deal(team)
-            heard = self._heard()
-            team.unanswered -= len(heard)
-            self._answers.update(heard)
+            for answers in self._heard():
+                team.unanswered -= len(answers)
+                self._answers.update(answers)
         answer = self._answers.pop(leaf_index)
         if isinstance(answer, Finding):
             raise FoundError(answer)
