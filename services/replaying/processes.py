@@ -26,6 +26,9 @@ from services.replaying.process import ENDS_AFTER_SECONDS, Ask, Source
 PROCESSES: Final = 2
 """Of a replay, each with a connection to the database beyond those of the server."""
 
+AT_FIRST: Final = min(PROCESSES, max(1, (os.cpu_count() or 1) - 1))
+"""So many weigh while the server takes in the registry's log, for which it needs a processor itself."""
+
 APART_FROM_BYTES: Final = 8 * 2**20
 """Bodies of so much are weighed in the time that it takes to fork processes."""
 
@@ -55,6 +58,8 @@ class Team:
     def __init__(self, forks: Forks, size: int) -> None:
         self.ends: list[Connection] = []
         """One of each process, for what it answers."""
+        self.joined: list[Connection] = []
+        """Of those that have part in the replay."""
         self.dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
         """Where each message is taken by one of them."""
         self.dealing.setblocking(False)
@@ -72,14 +77,21 @@ class Team:
                 self.close()
                 raise
 
+    def join(self, source: Source, count: int = PROCESSES) -> None:
+        """Have so many of them take part in a replay, if they do not yet. Raises OSError if one ended."""
+        for end in self.ends[len(self.joined) : count]:
+            end.send(source)
+            self.joined.append(end)
+
     def rest(self) -> bool:
         """Have them forget the replay, and return whether they can have part in another."""
         self.rested_at = time.monotonic()
         try:
-            for end in self.ends:
+            for end in self.joined:
                 end.send(Ask.REST)
         except OSError:
             return False
+        self.joined = []
         return self.unanswered == 0
 
     def is_ready(self) -> bool:
@@ -129,7 +141,7 @@ class Replaying:
     def weighing(self, source: Source) -> Iterator[Processes]:
         """Processes for one replay, which end with it if it does not come to its end."""
         with ExitStack() as stack:
-            yield Processes(partial(self._begun, source, stack))
+            yield Processes(source, partial(self._begun, source, stack))
 
     def _begun(self, source: Source, stack: ExitStack) -> Team | None:
         """New processes, until the stack is closed; None if another replay has some, or no fork can be.
@@ -142,8 +154,7 @@ class Replaying:
         try:
             team = self._rested() or Team(self._forks, PROCESSES)
             stack.push(partial(self._ended, team))
-            for end in team.ends:
-                end.send(source)
+            team.join(source, AT_FIRST)
         except OSError:
             stack.close()
             return None
@@ -177,11 +188,12 @@ class Processes:
     """Those of one replay: `audit.batches.weighing.Weighing`.
 
     Args:
+        source: where the bodies are.
         start: starts them, for a replay that is large enough; None if they cannot be now.
     """
 
-    def __init__(self, start: Callable[[], Team | None]) -> None:
-        self._start, self._work = start, work_of_call.get()
+    def __init__(self, source: Source, start: Callable[[], Team | None]) -> None:
+        self._source, self._start, self._work = source, start, work_of_call.get()
         self._team: Team | None = None
         self._ends: dict[int, Connection] = {}
         """By descriptor."""
@@ -217,17 +229,21 @@ class Processes:
             StoreUnavailableError: a process ended.
         """
         found: list[Summed] = []
+        joined = self._team.joined if self._team else []
         try:
-            for end in self._ends.values():
+            for end in joined:
                 end.send(Ask.SUM)
         except OSError:
             raise StoreUnavailableError from None
-        while len(found) < len(self._ends):
+        while len(found) < len(joined):
             found += self._heard()
         return found
 
-    def _deal(self, team: Team) -> None:
+    def _deal(self, team: Team, *, waits: bool = False) -> None:
+        """Deal what there is room for; to all, if this process is about to wait for them."""
         try:
+            if waits:
+                team.join(self._source)
             while self._undealt:
                 team.dealing.send(self._undealt[0])
                 self._undealt.popleft()
@@ -238,7 +254,7 @@ class Processes:
 
     def _totals(self, team: Team, leaf_index: int) -> BatchTotals:
         while leaf_index not in self._answers:
-            self._deal(team)
+            self._deal(team, waits=True)
             for answers in self._heard():
                 team.unanswered -= len(answers)
                 self._answers.update(answers)

@@ -222,8 +222,9 @@ def test_those_that_may_not_be_there_are_replaced(
     first = weighed(replaying, source, content)
     match how:
         case "killed":
-            os.kill(min(first), signal.SIGKILL)
-            assert waiting(1) == 1
+            killed = min(first)
+            os.kill(killed, signal.SIGKILL)
+            assert comes_true(lambda: not Path(f"/proc/{killed}").exists())
         case "too late":
             monkeypatch.setattr(processes, "KEPT_SECONDS", 0)
         case _:
