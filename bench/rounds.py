@@ -92,8 +92,8 @@ def bare_read_seconds(stage: Stage, pool: str) -> float:
 def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     """A round replayed from Postgres, hashing included, against DuckDB summing the same shares.
 
-    Its processes are as many as DuckDB's threads, and forked within the measurement; what they are forked from is
-    there from the first replay of a server on.
+    Its processes are as many as DuckDB's threads. They are forked in the first run and kept for the others, as by a
+    server; what they are forked from is there from its first replay on.
     """
     workload = Workload(batches=batches)
     tables = workload.tables()

@@ -153,7 +153,11 @@ class Transfer(_Move):
     __slots__ = ()
 
     def __new__(cls, from_account: str, to_account: str, amount_minor: int, purpose: Purpose) -> Self:
-        """Raises ValueError if that is no transfer."""
+        """Make one.
+
+        Raises:
+            ValueError: nothing would move.
+        """
         if amount_minor <= 0 or from_account == to_account:
             raise ValueError(f"not a transfer: {from_account!r} to {to_account!r}, {amount_minor!r}")
         return tuple.__new__(cls, (from_account, to_account, amount_minor, purpose))

@@ -105,9 +105,8 @@ def weighed_batch(read: Callable[[], bytes], leaf_index: int, claims: BodyClaims
 def accepted_batch(
     body: bytes, leaf_index: int, claims: BodyClaims, parse: Callable[[bytes], Batch]
 ) -> tuple[Batch, BoolArray]:
-    """Returns the batch in a usage leaf's body, and which of its events were accepted.
-
-    `parse` returns the batch, and raises InvalidInputError if it is not valid.
+    """Returns the batch in a usage leaf's body, which `parse` reads as `Reading.usage` does, and which of its events
+    were accepted.
     """
     require_hash(leaf_index, "body_sha256", claims.body_sha256, body)
     at(leaf_index).same("body_bytes", claims.body_bytes, len(body))

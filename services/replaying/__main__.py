@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from multiprocessing.connection import Connection
 
 import numpy.ma  # noqa: F401  # loaded once here, not by every process, for `np.unique`
 
 from services.forks import serve
-from services.process.memory import collect_less_often
 from services.replaying.process import work
 
 
@@ -18,5 +18,6 @@ def _become(descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    collect_less_often()  # a search would copy the memory that processes share
+    gc.collect()
+    gc.freeze()  # a search for garbage would copy the memory that the processes share
     serve(_become)

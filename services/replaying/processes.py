@@ -78,7 +78,11 @@ class Team:
                 raise
 
     def join(self, source: Source, count: int = PROCESSES) -> None:
-        """Have so many of them take part in a replay, if they do not yet. Raises OSError if one ended."""
+        """Have so many of them take part in a replay, if they do not yet.
+
+        Raises:
+            OSError: one ended.
+        """
         for end in self.ends[len(self.joined) : count]:
             end.send(source)
             self.joined.append(end)
