@@ -124,7 +124,7 @@ def check_round(
     content: RoundContent = leaf.content
     policy_leaf, version, policy = state.terms.in_force(content.start)
     usage = state.usage.totals(end_of_period(leaf))
-    weighed = {name for total in usage.values() for name in total.attributed}
+    weighed = set[str]().union(*(total.attributed for total in usage.values()))
     carried = state.rounds.carried.attributed_nano.keys() | state.rounds.carried.commons_nano.keys()
     if collectives is None:
         collectives = read_registry(log, state, leaf)

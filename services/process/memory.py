@@ -39,9 +39,10 @@ def keep_freed_memory() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-YOUNG_OBJECTS: Final = 100_000
-"""Objects made between searches for cycles. A small call makes a few thousand, and no cycle of any size; modules and
-logs are hundreds of thousands that stay."""
+YOUNG_OBJECTS: Final = 200_000
+"""Objects made, and not freed, between searches for cycles, each of which takes up to 40 ms. A small call makes a few
+thousand, and no cycle of any size; a replay has twenty for each collective, and frees them at its end. Modules and logs
+are hundreds of thousands that stay."""
 
 
 def collect_less_often() -> None:
