@@ -73,15 +73,24 @@ def refusal(table: Any) -> tuple[str, int | None, str]:
 def test_a_batch_is_one_record_batch_of_the_exact_schema() -> None:
     (data,) = batches(TABLE)
     batch = decode(data)
-    assert batch.schema.equals(schema_of(pa.int8()))
+    assert batch.schema.equals(schema_of(pa.int8(), pa.int32()))
     assert batch.schema.metadata is None
     assert batch.to_pylist() == TABLE.to_pylist()
 
 
-def schema_of(width: pa.DataType) -> pa.Schema:
-    """The schema of a batch as it is sent, with indices of so many bits."""
-    place = USAGE_SCHEMA.get_field_index("collectives")
-    return USAGE_SCHEMA.set(place, USAGE_SCHEMA.field(place).with_type(pa.list_(pa.dictionary(width, pa.utf8()))))
+def schema_of(width: pa.DataType, units: pa.DataType) -> pa.Schema:
+    """The schema of a batch as it is sent, with indices and units of so many bits."""
+    kinds = {"units": units, "collectives": pa.list_(pa.dictionary(width, pa.utf8()))}
+    return pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in USAGE_SCHEMA])
+
+
+@pytest.mark.parametrize("most", [1, 127, 128, 32_767, 32_768, 10**9])
+def test_units_are_as_narrow_as_all_of_them_allow_and_read_as_the_same(most: int) -> None:
+    (data,) = batches(with_column("units", pa.array([1, most, 1])))
+    width = decode(data).schema.field("units").type.bit_width
+    assert 1 << (width - 1) > most
+    assert width == 8 or most >= 1 << (width // 2 - 1)
+    assert parse_batch(data).units.tolist() == [1, most, 1]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +108,7 @@ def test_indices_are_as_narrow_as_all_ids_allow_and_read_as_the_same(ids: int, w
     (batch,) = record_batches(pa.table(columns))
     for part, expected in ((batch, of_events), (batch.slice(1), of_events[1:])):
         data = encode(part)
-        assert decode(data).schema.equals(schema_of(width))
+        assert decode(data).schema.equals(schema_of(width, pa.int8()))
         read = parse_batch(data)
         found = [read.name_index[begin:end].tolist() for begin, end in pairwise(read.offsets)]
         assert [[read.names[place] for place in of_event] for of_event in found] == [
