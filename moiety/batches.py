@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 import pyarrow as pa
@@ -112,34 +113,39 @@ def encode(batch: pa.RecordBatch) -> bytes:
     Units and the indices into its dictionary are of as few bits in there as all of them fit into.
     """
     sink = pa.BufferOutputStream()
-    narrow = _with_narrow_units(_with_narrow_indices(batch))
+    narrow = _narrowed(batch)
     with pa.ipc.new_stream(sink, narrow.schema, options=_IPC) as writer:
         writer.write_batch(narrow)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
 
 
-def _with_narrow_indices(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch with the narrowest indices: compressing them takes half of the time, and reading them less."""
-    place = batch.schema.names.index("sources" if _is_of_scores(batch.schema) else "collectives")
-    lists, field = batch.column(place), batch.schema.field(place)
-    names = lists.values
-    width = _width_of(len(names.dictionary) - 1)
-    if width == names.type.index_type or lists.null_count:
-        return batch
-    narrow = pa.DictionaryArray.from_arrays(names.indices.cast(width), names.dictionary)
-    column = pa.ListArray.from_arrays(lists.offsets, narrow)
-    return batch.set_column(place, field.with_type(column.type), column)
-
-
-def _with_narrow_units(batch: pa.RecordBatch) -> pa.RecordBatch:
-    place = batch.schema.names.index("units")
-    units, field = batch.column(place), batch.schema.field(place)
-    least, most = (each.as_py() for each in pc.min_max(units).values())
-    if units.null_count or least is None or least < 0:
+def _narrowed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch whose units and indices are narrow: compressing them takes half of the time, and reading less."""
+    lists, units = batch.column(_names_place(batch.schema)), batch.column("units")
+    if lists.null_count or units.null_count:
         return batch  # for the service to refuse
-    narrow = units.cast(_width_of(most))
-    return batch.set_column(place, field.with_type(narrow.type), narrow)
+    least, most = (each.as_py() for each in pc.min_max(units).values())
+    kind = _width_of(most) if least is not None and least >= 0 else units.type
+    return _with_widths(batch, kind, _width_of(len(lists.values.dictionary) - 1))
+
+
+def _with_widths(batch: pa.RecordBatch, units: pa.DataType, indices: pa.DataType) -> pa.RecordBatch:
+    """Return a batch without nulls in these columns, whose units and indices are of other types."""
+    place, schema = _names_place(batch.schema), batch.schema
+    lists = batch.column(place)
+    encoded = pa.DictionaryArray.from_arrays(lists.values.indices.cast(indices), lists.values.dictionary)
+    columns = {"units": batch.column("units").cast(units)}
+    columns[schema.names[place]] = pa.ListArray.from_arrays(lists.offsets, encoded)
+    for name, column in columns.items():
+        at = schema.names.index(name)
+        batch = batch.set_column(at, schema.field(at).with_type(column.type), column)
+    return batch
+
+
+def _names_place(schema: pa.Schema) -> int:
+    place: int = schema.names.index("sources" if _is_of_scores(schema) else "collectives")
+    return place
 
 
 def _width_of(most: int) -> pa.DataType:
@@ -148,7 +154,7 @@ def _width_of(most: int) -> pa.DataType:
 
 
 def decode(data: bytes) -> pa.RecordBatch:
-    """Return the record batch in the bytes of a batch, as `encode` made them or an audit got them.
+    """Return the record batch in the bytes of a batch, as `encode` took it, or as an audit got them.
 
     Raises:
         ValueError: they are not an Arrow stream of exactly one record batch.
@@ -159,7 +165,21 @@ def decode(data: bytes) -> pa.RecordBatch:
         batch.validate(full=True)  # Arrow believes what a batch says of itself; a wrong offset ends the process
     except pa.ArrowInvalid as error:
         raise ValueError(str(error)) from None
-    return batch
+    return _with_widths(batch, pa.int64(), pa.int32()) if _is_narrowed(batch) else batch
+
+
+def _is_narrowed(batch: pa.RecordBatch) -> bool:
+    """Whether it is of another schema than `encode` took, and of one that it sends."""
+    whole = SCORE_SCHEMA if _is_of_scores(batch.schema) else USAGE_SCHEMA
+    if batch.schema.names != whole.names or batch.schema.equals(whole) or batch.column(_names_place(whole)).null_count:
+        return False
+    widths = product((*_NARROW, pa.int64()), _NARROW)
+    return any(batch.schema.equals(_of_widths(whole, units, indices)) for units, indices in widths)
+
+
+def _of_widths(whole: pa.Schema, units: pa.DataType, indices: pa.DataType) -> pa.Schema:
+    kinds = {"units": units, whole.names[_names_place(whole)]: pa.list_(pa.dictionary(indices, pa.utf8()))}
+    return pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in whole])
 
 
 def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
