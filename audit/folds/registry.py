@@ -213,6 +213,8 @@ class RegistryFold:
         return leaf
 
     def _append(self, encoded: EncodedLeaf) -> None:
+        if len(encoded.hash) != HASH_BYTES:
+            raise ValueError(f"the hash of leaf {encoded.index} has {len(encoded.hash)} bytes")
         self.hashes += encoded.hash
         self.size = self.people.size = self.size + 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final
 
 import pytest
@@ -205,6 +205,16 @@ def test_a_store_of_perfect_subtrees_answers_every_proof() -> None:
             assert assemble_proof(consistency_coordinates(old_size, size), store) == consistency_proof(
                 old_size, LEAVES[:size]
             )
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=70), st.lists(st.integers(0, 70), max_size=4))
+def test_leaves_that_are_appended_together_make_the_same_frontier(leaves: list[bytes], cuts: list[int]) -> None:
+    one_by_one, together = Frontier(), Frontier()
+    for leaf in leaves:
+        one_by_one.append(leaf)
+    for begin, end in pairwise([0, *sorted(cuts), 70]):
+        together.extend(leaves[begin:end])
+    assert together == one_by_one
 
 
 @given(st.lists(st.binary(max_size=40), max_size=300))

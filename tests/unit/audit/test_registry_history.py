@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from audit.findings import FoundError
+from audit.findings import Finding, FoundError
 from audit.folds import registry_history
 from audit.folds.registry import RegistryFold
 from audit.folds.registry_history import RegistryHistory, RegistryView
@@ -79,3 +80,15 @@ def test_a_log_that_cannot_be_followed_says_so_to_each_pool() -> None:
         assert view.people_at(2).size == 2
         with pytest.raises(FoundError):
             view.people_at(3)
+
+
+def test_a_hash_of_another_length_moves_no_other() -> None:
+    """Hashes lie one after the other: with a shorter one, each after it would be read from the wrong place."""
+    log, found = registry(), list[Finding]()
+    encoded = log.entries[3]
+    log.entries[3] = replace(encoded, hash=encoded.hash[:-1])
+    fold = RegistryFold(log, note=found.append)
+    with pytest.raises(ValueError, match=r"leaf 3 has 31 bytes"):
+        fold.advance(log.size())
+    assert [finding.where.leaf_index for finding in found] == [3]
+    assert len(fold.hashes) == 3 * 32
