@@ -20,7 +20,7 @@ from ledger.store.postgres.database import Address, Database
 from ledger.usage.entries import UsageContent
 
 ENDS_AFTER_SECONDS: Final = 60
-"""A process that nobody asks for anything ends."""
+"""A process ends that has no part in a replay, and that nobody asks for anything."""
 
 TOLD_TOGETHER: Final = 8
 """Answers that are one message: whoever hears it takes a processor from a process for a moment."""
@@ -30,7 +30,7 @@ _DEALT_BYTES: Final = 2 * MAX_ENTRY_BYTES
 
 
 class Source(NamedTuple):
-    """Where the bodies of a replay are. A process that is told one has no part in any other replay until it rests."""
+    """Where the bodies of a replay are. A process that is told one has part in that replay until it rests."""
 
     address: Address
     pool: PoolRef
@@ -42,6 +42,8 @@ class Ask(Enum):
 
     WHETHER_THERE = auto()
     """Answered by nothing."""
+    TAKE = auto()
+    """Take batches from now on. Not answered."""
     SUM = auto()
     """Answered by the sum since the source was told, or the sum was asked for last."""
     REST = auto()
@@ -49,11 +51,11 @@ class Ask(Enum):
 
 
 def work(server: Connection, dealt: socket.socket) -> None:
-    """Do what the server asks until it closes its end, or asks nothing for a minute.
+    """Do what the server asks until it closes its end, or asks nothing for a minute where there is no replay.
 
-    Between a source and the end of its replay, weigh the next batch that no process has taken: a message of a leaf's
-    index and content. The answer is the index with the batch's totals, or with what was found in it; answers are told
-    together while there is a next batch. All else that goes wrong ends the process, and so the replay.
+    From when it is to take batches until the end of the replay, weigh the next one that no process has taken: a message
+    of a leaf's index and content. The answer is the index with the batch's totals, or with what was found in it;
+    answers are told together while there is a next batch. All else that goes wrong ends the process, and so the replay.
     """
     with suppress(EOFError, ConnectionError):
         _Process(server, dealt).run()
@@ -64,14 +66,15 @@ class _Process:
         self._server, self._dealt = server, dealt
         self._database: Database | None = None
         self._summed: BatchSum | None = None
-        """Of the replay that it has a part in."""
+        """Of the replay that it has part in."""
+        self._takes = False
         self._untold: list[tuple[int, BatchTotals | Finding]] = []
         self._told = select.poll()
         self._told.register(server.fileno(), select.POLLIN)
 
     def run(self) -> None:
         while True:
-            taken = self._taken() if self._summed else None
+            taken = self._taken() if self._takes else None
             if taken and self._summed:
                 leaf_index, content = pickle.loads(taken)  # noqa: S301  # it is from this program
                 self._untold.append((leaf_index, _weighed(self._summed, leaf_index, content)))
@@ -79,7 +82,7 @@ class _Process:
                     self._tell()
             elif self._untold:
                 self._tell()
-            elif not (said := dict(self._told.poll(1_000 * ENDS_AFTER_SECONDS))):
+            elif not (said := dict(self._told.poll(None if self._summed else 1_000 * ENDS_AFTER_SECONDS))):
                 return
             elif self._server.fileno() in said:
                 self._obey(self._server.recv())
@@ -100,6 +103,9 @@ class _Process:
             self._begin(said)
         elif said is Ask.WHETHER_THERE:
             self._server.send(None)
+        elif said is Ask.TAKE:
+            self._takes = True
+            self._told.register(self._dealt.fileno(), select.POLLIN)
         elif said is Ask.SUM and self._summed:
             self._server.send(self._summed.taken())
         elif said is Ask.REST:
@@ -111,11 +117,12 @@ class _Process:
             self._database = Database(url, connections=2, role=role, pooler=pooler)
         bodies = open_bodies(source.bodies_url)
         self._summed = BatchSum(StoredLog(self._database, source.pool, bodies))
-        self._told.register(self._dealt.fileno(), select.POLLIN)
 
     def _rest(self) -> None:
         self._summed = None
-        self._told.unregister(self._dealt.fileno())
+        if self._takes:
+            self._takes = False
+            self._told.unregister(self._dealt.fileno())
         if self._database:
             self._database.close()
 

@@ -58,8 +58,8 @@ class Team:
     def __init__(self, forks: Forks, size: int) -> None:
         self.ends: list[Connection] = []
         """One of each process, for what it answers."""
-        self.joined: list[Connection] = []
-        """Of those that have part in the replay."""
+        self.taking = 0
+        """How many of them take batches."""
         self.dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
         """Where each message is taken by one of them."""
         self.dealing.setblocking(False)
@@ -77,25 +77,31 @@ class Team:
                 self.close()
                 raise
 
-    def join(self, source: Source, count: int = PROCESSES) -> None:
-        """Have so many of them take part in a replay, if they do not yet.
+    def begin(self, source: Source) -> None:
+        """Have all of them take part in a replay. AT_FIRST of them take batches.
 
         Raises:
             OSError: one ended.
         """
-        for end in self.ends[len(self.joined) : count]:
+        for end in self.ends:
             end.send(source)
-            self.joined.append(end)
+        self.take(AT_FIRST)
+
+    def take(self, count: int) -> None:
+        """Have so many of them take batches, if they do not yet. Raises what `begin` does."""
+        for end in self.ends[self.taking : count]:
+            end.send(Ask.TAKE)
+            self.taking += 1
 
     def rest(self) -> bool:
         """Have them forget the replay, and return whether they can have part in another."""
         self.rested_at = time.monotonic()
         try:
-            for end in self.joined:
+            for end in self.ends:
                 end.send(Ask.REST)
         except OSError:
             return False
-        self.joined = []
+        self.taking = 0
         return self.unanswered == 0
 
     def is_ready(self) -> bool:
@@ -145,7 +151,7 @@ class Replaying:
     def weighing(self, source: Source) -> Iterator[Processes]:
         """Processes for one replay, which end with it if it does not come to its end."""
         with ExitStack() as stack:
-            yield Processes(source, partial(self._begun, source, stack))
+            yield Processes(partial(self._begun, source, stack))
 
     def _begun(self, source: Source, stack: ExitStack) -> Team | None:
         """New processes, until the stack is closed; None if another replay has some, or no fork can be.
@@ -158,7 +164,7 @@ class Replaying:
         try:
             team = self._rested() or Team(self._forks, PROCESSES)
             stack.push(partial(self._ended, team))
-            team.join(source, AT_FIRST)
+            team.begin(source)
         except OSError:
             stack.close()
             return None
@@ -192,12 +198,11 @@ class Processes:
     """Those of one replay: `audit.batches.weighing.Weighing`.
 
     Args:
-        source: where the bodies are.
         start: starts them, for a replay that is large enough; None if they cannot be now.
     """
 
-    def __init__(self, source: Source, start: Callable[[], Team | None]) -> None:
-        self._source, self._start, self._work = source, start, work_of_call.get()
+    def __init__(self, start: Callable[[], Team | None]) -> None:
+        self._start, self._work = start, work_of_call.get()
         self._team: Team | None = None
         self._ends: dict[int, Connection] = {}
         """By descriptor."""
@@ -233,13 +238,12 @@ class Processes:
             StoreUnavailableError: a process ended.
         """
         found: list[Summed] = []
-        joined = self._team.joined if self._team else []
         try:
-            for end in joined:
+            for end in self._ends.values():
                 end.send(Ask.SUM)
         except OSError:
             raise StoreUnavailableError from None
-        while len(found) < len(joined):
+        while len(found) < len(self._ends):
             found += self._heard()
         return found
 
@@ -247,7 +251,7 @@ class Processes:
         """Deal what there is room for; to all, if this process is about to wait for them."""
         try:
             if waits:
-                team.join(self._source)
+                team.take(PROCESSES)
             while self._undealt:
                 team.dealing.send(self._undealt[0])
                 self._undealt.popleft()

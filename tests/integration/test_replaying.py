@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import pytest
@@ -20,10 +21,11 @@ from audit.replay import Verdict, replay_round
 from audit.store.stored_log import StoredLog
 from ledger.errors import StoreUnavailableError
 from ledger.log.leaves import decode
-from ledger.store.logs.log import REGISTRY
+from ledger.store.logs.log import REGISTRY, PoolRef
 from ledger.store.logs.objects import open_bodies
 from ledger.store.pools.pools import pool_ref
 from ledger.store.postgres.calls import Work, work_of_call
+from ledger.store.postgres.database import Address
 from ledger.usage.entries import UsageContent
 from moiety import Mode, Policy, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -241,6 +243,25 @@ def test_a_process_that_nobody_asks_for_anything_ends(monkeypatch: pytest.Monkey
     dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
     with server, dealing, dealt:
         process.work(Connection(theirs.detach()), dealt)
+
+
+def test_a_process_does_not_end_within_a_replay_however_long_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may take in a long registry's log, or calculate a round over millions, before it asks again."""
+    monkeypatch.setattr(process, "ENDS_AFTER_SECONDS", 0.01)
+    server, theirs = socket.socketpair()
+    dealing, dealt = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    with Connection(server.detach()) as said, dealing, dealt:
+        said.send(Source(Address("postgresql://nowhere", None, pooler=False), PoolRef(1, POOL, "EUR"), ""))
+        working = Thread(target=process.work, args=(Connection(theirs.detach()), dealt))
+        working.start()
+        working.join(0.2)
+        said.send(process.Ask.TAKE)
+        working.join(0.2)
+        said.send(process.Ask.SUM)
+        assert said.recv().parts == []
+        said.send(process.Ask.REST)
+        working.join(10)
+        assert not working.is_alive()
 
 
 def test_one_replay_has_processes_at_a_time(deployment: Deployment, replaying: Replaying) -> None:
