@@ -123,7 +123,7 @@ def _whole_units(
     """Returns each part with what was carried for it as minor units, and the nano-minor units to carry on."""
     amounts, left = [], {}
     for name, part in zip(names, parts_nano, strict=True):
-        amount, fraction = divmod(part + carried_nano.get(name, 0) if carried_nano else part, NANO)
+        amount, fraction = divmod(part + carried_nano.get(name, 0), NANO)
         amounts.append(amount)
         if fraction:
             left[name] = fraction

@@ -284,9 +284,10 @@ def weights_by_collective(table: bytes, confidence_ppm: Mapping[tuple[str, int],
     """What the rows of a method version and mode have before the events and before the weight."""
     for row in rows:
         collective, rest = row.split(",", 1)
-        if not collective:
-            continue
         key, events, weight = rest.rsplit(",", 2)
+        if not collective:
+            _, _, _ = key.split(",")  # as many as in all other rows
+            continue
         if key not in alike:
             method, version, mode = key.split(",")
             alike[key] = (

@@ -10,10 +10,18 @@ import rfc8785
 
 from ledger.errors import LedgerCorruptError
 from ledger.log.merkle import inclusion_proof, root, verify_inclusion
-from payout.dossiers import Dossier, Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
+from payout.dossiers import (
+    Dossier,
+    Figures,
+    line_salt,
+    render_dossiers,
+    statement_leaf,
+    statement_leaves,
+    weights_by_collective,
+)
 from payout.entries import RoundContent
 from payout.policy import CommonsRule, Policy, Rounding, Tempering
-from payout.statement import parse_registry, parse_statement
+from payout.statement import WEIGHTS_COLUMNS, parse_registry, parse_statement
 from tests.support.pool_log import PoolLog
 from tests.support.statement_files import calculated_log
 
@@ -101,3 +109,11 @@ def test_another_spelling_is_refused(before: bytes, after: bytes) -> None:
     assert before in document
     with pytest.raises(LedgerCorruptError):
         Dossier.parse(document.replace(before, after))
+
+
+@pytest.mark.parametrize("row", [",m,1,1,5", ",m,1,1,1,5,7", "eire,m,1,1,5", "eire,m,1,1,1,5,7", "eire"])
+def test_a_row_of_weights_with_more_or_fewer_fields_is_refused(row: str) -> None:
+    """Also where it is of nobody, so that no dossier shows it."""
+    table = f"{','.join(WEIGHTS_COLUMNS)}\n{row}\n".encode()
+    with pytest.raises(ValueError, match="unpack"):
+        weights_by_collective(table, {("m", 1): 1})
