@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import count, cycle
+from itertools import cycle
 from typing import Any, Final, cast
 
 import grpc
@@ -36,7 +36,6 @@ TURNS: Final = 4
 EMPTY_AGAIN: Final = 4
 """How often the empty handler gets a batch of ours: so both are called for about as long."""
 
-_batch_ids = count()
 
 Call = Callable[..., Any]
 Metadata = tuple[tuple[str, str], ...]
@@ -132,7 +131,7 @@ def submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageReques
     ]
     return usage_pb2.SubmitUsageRequest(
         parent=f"pools/{pool}",
-        batch_id=f"rows-{next(_batch_ids)}",
+        batch_id=f"rows-{uuid7()}",
         method_id=METHOD,
         events=map(event_to_message, events),
     )

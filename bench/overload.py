@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 
 from bench.calls import bearer, submit_request
-from bench.figures import Figure
+from bench.figures import Figure, spread
 from bench.stage import Stage
 from bench.workload import Workload
 from moiety.v1 import registry_pb2, registry_pb2_grpc, usage_pb2_grpc
@@ -22,6 +22,11 @@ CALLERS: Final = 16
 TIMES: Final = 10
 """By how much more is asked than it can answer."""
 
+BUSY: Final = 2
+"""Processes that compute beside the server, as the client of a flood and Postgres do: what another caller then waits
+is not for the service.
+"""
+
 DEADLINE_SECONDS: Final = 5.0
 """What a caller waits for at most: an answer after it is of no use."""
 
@@ -31,8 +36,8 @@ def measure(stage: Stage, runs: int, *, seconds: float) -> list[Figure]:
     workload = Workload(batches=1, collectives=200)
     pool = stage.new_pool(workload)
     flooding, other = stage.platform_keys(2)
-    useful, capacity, flooded, quiet = [], [], [], []
-    with ProcessPoolExecutor(2, get_context("spawn")) as processes:
+    useful, capacity, flooded, busy, quiet = [], [], [], [], []
+    with ProcessPoolExecutor(BUSY, get_context("spawn")) as processes:
         # A server that was just started answers slower than it can, and a tenth of too little would be no overload.
         _submit(stage.address, pool, flooding, CALLERS, 0.0, seconds)
         processes.submit(time.sleep, 0).result()
@@ -41,6 +46,8 @@ def measure(stage: Stage, runs: int, *, seconds: float) -> list[Figure]:
             # As an open loop: calls come ten times as often as they can be answered, whatever comes of them.
             useful.append(_submit(stage.address, pool, flooding, CALLERS * 64, TIMES * capacity[-1], seconds))
             quiet.append(_waits(stage.address, pool, other, processes.submit(time.sleep, seconds)))
+            computing = [processes.submit(_compute, seconds) for _ in range(BUSY)]
+            busy.append(_waits(stage.address, pool, other, computing[-1]))
             flood = processes.submit(_submit, stage.address, pool, flooding, CALLERS * 8, 0.0, seconds)
             flooded.append(_waits(stage.address, pool, other, flood))
     return [
@@ -50,7 +57,8 @@ def measure(stage: Stage, runs: int, *, seconds: float) -> list[Figure]:
         ),
         Figure(
             "flood", "GetPool by one platform, 99th percentile, while another sends all it can",
-            "before", "ms", flooded, quiet, 2.0, 1.3, lower=True,
+            f"while {BUSY} other processes compute", "ms", flooded, busy, 2.0, 1.3, lower=True,
+            notes={"times_an_idle_machine": spread([one / alone for one, alone in zip(flooded, quiet, strict=True)])},
         ),
     ]  # fmt: skip
 
@@ -80,6 +88,13 @@ def _gather(under_way: set[Any], done: list[bool]) -> None:
         time.sleep(0.001)
     done.extend(each.code() is grpc.StatusCode.OK for each in ended)
     under_way -= ended
+
+
+def _compute(seconds: float) -> None:
+    """Take a processor for so long."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
 
 
 def _paced(rate: float, seconds: float) -> Iterator[None]:
