@@ -36,7 +36,6 @@ TURNS: Final = 4
 EMPTY_AGAIN: Final = 4
 """How often the empty handler gets a batch of ours: so both are called for about as long."""
 
-
 Call = Callable[..., Any]
 Metadata = tuple[tuple[str, str], ...]
 

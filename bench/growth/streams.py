@@ -27,7 +27,7 @@ def measure(stage: Stage, runs: int, *, streams: Sequence[int], batches: int) ->
         lines: dict[str, list[tuple[int, list[float]]]] = {name: [(count, []) for count in streams] for name in cases}
         # By turns, and each time with events of their own: a body that is kept already is not written again.
         fresh = workload.repeated(batches * runs * len(streams) * len(cases))
-        for place, (name, rate) in product(list(range(len(streams))) * runs, cases.items()):
+        for _, place, (name, rate) in product(range(runs), range(len(streams)), cases.items()):
             count, rates = lines[name][place]
             rates.append(rate(count, list(islice(fresh, batches))))
     return [Series("growth-streams", "AppendUsage, all streams together", "streams", "events/s", lines)]
