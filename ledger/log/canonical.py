@@ -121,9 +121,13 @@ def _is_plain(value: Any) -> bool:
     """Whether a value has neither fractions nor large integers, so that only text could be spelled in several ways."""
     kind = type(value)
     if kind is dict:
-        return set(map(type, value)) <= {str} and all(map(_is_plain, value.values()))
+        return set(map(type, value)) <= {str} and _are_plain(value.values())
     if kind is list:
-        return all(map(_is_plain, value))
+        return _are_plain(value)
     if kind is int:
         return bool(-_EXACT < value < _EXACT)
     return kind is str or kind is bool or value is None
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    return all(type(value) is str or _is_plain(value) for value in values)  # most are, and need no call of their own

@@ -69,10 +69,13 @@ class StreamTemplate:
         self._dictionary = _BatchTemplate(dictionary)
         self._record_batch = _BatchTemplate(record_batch)
 
-    def stream(self, dictionary: Column, columns: Sequence[Column]) -> bytes:
-        """The bytes that Arrow would write."""
-        batches = self._dictionary.message([dictionary]), self._record_batch.message(columns)
-        return b"".join(chain(_framed(self._schema), *batches, _framed(b"")))
+    def head(self, dictionary: Column) -> bytes:
+        """What all streams with a dictionary begin with."""
+        return b"".join((*_framed(self._schema), *self._dictionary.message([dictionary])))
+
+    def stream(self, head: bytes, columns: Sequence[Column]) -> bytes:
+        """The bytes that Arrow would write, behind those that `head` has of the dictionary."""
+        return b"".join((head, *self._record_batch.message(columns), *_framed(b"")))
 
 
 class _BatchTemplate:

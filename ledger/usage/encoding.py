@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ledger.usage.arrow_template import Column, StreamTemplate, built, fixed, lists, texts
+from ledger.usage.arrow_template import StreamTemplate, built, fixed, lists, texts
 from ledger.usage.batch import Batch
 from ledger.usage.format import NAMES_TYPE
 from ledger.usage.shares import USAGE_TYPES
@@ -23,7 +23,7 @@ def body_of(columns: Batch) -> bytes:
     """Returns the columns as the Arrow stream that AppendUsage takes: the same columns always make the same bytes."""
     bounds = columns.offsets.astype(np.int32)
     return (_SHARED if columns.names else _UNSHARED).stream(
-        _remembered_names(columns.names) if len(columns.names) <= _REMEMBERED_NAMES else texts(columns.names),
+        _remembered_head(columns.names) if len(columns.names) <= _REMEMBERED_NAMES else _head(columns.names),
         [
             fixed(columns.event_ids),
             built(columns.work_ids),
@@ -40,9 +40,14 @@ _REMEMBERED_NAMES: Final = 4_096
 
 
 @lru_cache(maxsize=8)
-def _remembered_names(names: tuple[str, ...]) -> Column:
-    """Returns the ids as a column. The batches of a platform mostly have the same."""
-    return texts(names)
+def _remembered_head(names: tuple[str, ...]) -> bytes:
+    """Returns the same. The batches of a platform mostly have the same ids."""
+    return _head(names)
+
+
+def _head(names: tuple[str, ...]) -> bytes:
+    """Returns what a stream with these ids for its dictionary begins with."""
+    return (_SHARED if names else _UNSHARED).head(texts(names))
 
 
 def _template(names: int) -> StreamTemplate:

@@ -20,6 +20,9 @@ _SECONDS_MAX: Final = 3_650_000 * _DAY
 
 COUNT_MAX: Final = 2**62
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
@@ -62,9 +65,11 @@ class PoolLimits:
         Raises:
             InvalidInputError: some are too far ahead or behind; it has the first 100 by position.
         """
-        at = round((now - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+        at = round((now - _EPOCH) / _MICROSECOND)
         ahead = occurred_at > at + self.lead_seconds_max * 1_000_000
         behind = occurred_at < at - self.age_seconds_max * 1_000_000
+        if not (ahead.any() or behind.any()):
+            return
         shown = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         reason = "must be at most {:,} seconds {} now, {}; is it in another unit, such as seconds for milliseconds?"
         raise_violations(

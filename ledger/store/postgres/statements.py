@@ -25,9 +25,9 @@ from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
-import ledger.store.postgres.values  # noqa: F401  # what statements may have for parameters
+from ledger.store.postgres.values import InBinary
 
-Parameters = Sequence[object] | Mapping[str, object]
+Parameters = Sequence[object] | Mapping[str, object] | InBinary
 
 _PREPARED_MAX: Final = 500
 """Statements that stay prepared on a connection; ours are fewer, with each number of rows that they insert."""
@@ -183,11 +183,18 @@ class Statements:
 
     def _send(self, query: str, parameters: Parameters, transformer: AnyTransformer) -> Answer:
         text, names = _positional(query)
-        values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
         if self._pgconn.transaction_status == TransactionStatus.IDLE and not self._connection.autocommit:
             self._send_plainly(b"BEGIN")
-        dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
-        types, formats = transformer.types or (), transformer.formats
+        dumped: Sequence[Any]
+        types: tuple[int, ...]
+        formats: Sequence[Format] | None
+        if isinstance(parameters, InBinary):
+            dumped, types = parameters
+            formats = [Format.BINARY] * len(dumped)
+        else:
+            values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
+            dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+            types, formats = transformer.types or (), transformer.formats
         key = query, types
         name = self._names.get(key)
         if name is None:

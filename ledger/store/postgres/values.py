@@ -5,8 +5,9 @@ They are registered before any connection is opened: one that is open takes no n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -26,6 +27,17 @@ class BinaryArray:
 
     type_number: int
     data: bytes
+
+
+class InBinary(NamedTuple):
+    """The parameters of a statement where all of them are in Postgres's binary form: nothing looks at each of them.
+
+    Attributes:
+        types: the number of each one's type; 0 where its column determines it.
+    """
+
+    values: Sequence[bytes]
+    types: tuple[int, ...]
 
 
 class _ValueDumper(BytesBinaryDumper):

@@ -157,7 +157,9 @@ def _event_ends(raw: bytes, at: int) -> list[int]:
     """
     size = len(raw)
     ends = [at]
-    while at < size and raw[at] == _EVENT:
+    for _ in range(_WALKED_EVENTS_MAX + 1):
+        if at >= size or raw[at] != _EVENT:
+            break
         length = raw[at + 1]
         if length < _ONE_BYTE:
             at += 2 + length
@@ -166,8 +168,8 @@ def _event_ends(raw: bytes, at: int) -> list[int]:
         else:
             raise _OtherFormError
         ends.append(at)
-        if len(ends) > _WALKED_EVENTS_MAX:
-            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got more than {_WALKED_EVENTS_MAX}")
+    else:
+        raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got more than {_WALKED_EVENTS_MAX}")
     _require(at <= size)
     return ends
 
@@ -198,7 +200,7 @@ class _Columns:
         names, name_index = only_named(self._names, self._name_index[shares])
         return Batch(
             event_ids=self._event_ids[first:end],
-            work_ids=pa.array(self._work_ids[first:end], pa.utf8()),
+            work_ids=self._work_ids_between(first, end),
             occurred_at=self._occurred_at[first:end],
             units=self._units[first:end],
             modes=self._modes[first:end],
@@ -237,10 +239,11 @@ class _Columns:
 
     def _read_work_ids(self, at: Int64Array) -> Int64Array:
         """Read work ids where there are any; returns where they end."""
-        self._work_ids: list[str | None] = [None] * len(at)
+        self._work_ids: list[str | None] = []
         there = np.flatnonzero(self._bytes[at] == _WORK_ID)
         if not len(there):
             return at
+        self._work_ids = [None] * len(at)
         lengths, begin = self._varints(at[there] + 1)
         end = begin + lengths
         _require((end < len(self._data) - _PADDING).all())
@@ -249,6 +252,9 @@ class _Columns:
         after = at.copy()
         after[there] = end
         return after
+
+    def _work_ids_between(self, first: int, end: int) -> pa.Array:
+        return pa.array(self._work_ids[first:end], pa.utf8()) if self._work_ids else _no_work_ids(end - first)
 
     def _read_times(self, at: Int64Array) -> Int64Array:
         """Read the times; returns where they end."""
@@ -310,6 +316,12 @@ class _Columns:
         named = _remembered if len(example) <= _REMEMBERED_NAMES else _named
         self._names, rank = named(spelled.tobytes(), lengths[example].tobytes())
         self._name_index = rank[found]
+
+
+@lru_cache(maxsize=256)
+def _no_work_ids(count: int) -> pa.Array:
+    """Returns the column of so many events without work ids, as most are."""
+    return pa.array([None] * count, pa.utf8())
 
 
 def _distinct(values: _Words) -> tuple[Int64Array, Int64Array]:
