@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import Any, Final
@@ -19,7 +20,7 @@ import psycopg
 from psycopg._preparing import PrepareManager
 from psycopg.abc import PQGen
 from psycopg.abc import Transformer as AnyTransformer
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 from psycopg.generators import fetch_many
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -97,8 +98,10 @@ class Statements:
         # Not held, as it holds this: a connection that is let go of is closed at once.
         self._connection: psycopg.Connection[Any] = proxy(connection)
         self._pgconn = connection.pgconn
-        self._transformer: AnyTransformer | None = None
-        """What parameters and rows are changed by, within a pipeline; None outside of one."""
+        # Without a connection, psycopg quotes bytes within arrays as if for a literal.
+        self._transformer: AnyTransformer = Transformer(_Context(connection.adapters, self._connection))
+        """What parameters and rows are changed by. It learns how for each type, so one is kept."""
+        self._is_pipelined = False
         self._sent: deque[Answer | _Preparing] = deque()
         """What was sent since the last wait, in order."""
         self._names: dict[_Key, bytes] = {}
@@ -112,14 +115,13 @@ class Statements:
         Raises:
             psycopg.Error: it failed, or the connection is lost.
         """
-        transformer = self._transformer
-        if transformer is None:
+        if not self._is_pipelined:
             with self.pipelined():
                 return self.ask(query, parameters)
         if self.observed is None:
-            return self._send(query, parameters, transformer)
+            return self._send(query, parameters)
         with self.observed(query):
-            return self._send(query, parameters, transformer)
+            return self._send(query, parameters)
 
     @contextmanager
     def pipelined(self) -> Iterator[None]:
@@ -130,7 +132,7 @@ class Statements:
             psycopg.Error: at the end, or where an answer is asked for: a statement failed. None behind it was run.
         """
         self._pgconn.enter_pipeline_mode()
-        self._transformer = self._new_transformer()
+        self._is_pipelined = True
         try:
             yield
             self.wait()
@@ -139,7 +141,7 @@ class Statements:
                 self.wait()
             raise
         finally:
-            self._transformer = None
+            self._is_pipelined = False
             self._sent.clear()
             try:
                 self._pgconn.exit_pipeline_mode()
@@ -169,19 +171,16 @@ class Statements:
 
         They come one by one to the first statement after one that psycopg streamed: libpq forgets that only later.
         """
-        transformer = self._transformer or self._new_transformer()
+        transformer = self._transformer
         rows: list[Any] = []
         for result in results:
             if result.ntuples:
                 transformer.set_pgresult(result, format=Format.BINARY)
                 rows += transformer.load_rows(0, result.ntuples, tuple)
+        transformer.set_pgresult(None)
         return rows
 
-    def _new_transformer(self) -> AnyTransformer:
-        # Of the connection itself, which it holds: without one, psycopg quotes bytes within arrays as if for a literal.
-        return Transformer(self._connection.connection)
-
-    def _send(self, query: str, parameters: Parameters, transformer: AnyTransformer) -> Answer:
+    def _send(self, query: str, parameters: Parameters) -> Answer:
         text, names = _positional(query)
         if self._pgconn.transaction_status == TransactionStatus.IDLE and not self._connection.autocommit:
             self._send_plainly(b"BEGIN")
@@ -193,8 +192,8 @@ class Statements:
             formats = [Format.BINARY] * len(dumped)
         else:
             values = [parameters[name] for name in names] if isinstance(parameters, Mapping) else parameters
-            dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
-            types, formats = transformer.types or (), transformer.formats
+            dumped = self._transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+            types, formats = self._transformer.types or (), self._transformer.formats
         key = query, types
         name = self._names.get(key)
         if name is None:
@@ -240,6 +239,14 @@ class Statements:
         yield from fetch_many(pgconn)  # that of the end itself
         if error is not None:
             raise error
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Whose types a transformer takes, without holding the connection."""
+
+    adapters: AdaptersMap
+    connection: psycopg.Connection[Any]
 
 
 class Connection(psycopg.Connection[Any]):
