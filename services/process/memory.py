@@ -40,7 +40,7 @@ def keep_freed_memory() -> None:
 
 
 YOUNG_OBJECTS: Final = 200_000
-"""Objects made, and not freed, between searches for cycles, each of which takes up to 40 ms. A small call makes a few
+"""Objects made, and not freed, between searches for cycles, each of which takes up to 0.1 s. A small call makes a few
 thousand, and no cycle of any size; a replay has twenty for each collective, and frees them at its end. Modules and logs
 are hundreds of thousands that stay."""
 

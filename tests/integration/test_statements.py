@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -229,3 +231,16 @@ def test_the_service_has_such_connections_and_gives_the_last_one_again(deploymen
 def backend_of(database: Database) -> int:
     with database.transaction() as connection:
         return driver_connection(connection).info.backend_pid
+
+
+def test_a_connection_that_is_let_go_of_is_closed_at_once(database_url: str) -> None:
+    connection = Connection.connect(database_url.replace("+psycopg", ""))
+    assert connection.statements.ask("SELECT %s::text, %s::bytea[]", ("a", [b"b"])).fetchone() == ("a", [b"b"])
+    gone = weakref.ref(connection)
+    gc.disable()  # which would find it if something of its own held it
+    try:
+        with pytest.warns(ResourceWarning, match="was deleted while still open"):
+            del connection
+        assert gone() is None
+    finally:
+        gc.enable()
