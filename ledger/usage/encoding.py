@@ -22,8 +22,10 @@ _SCHEMA: Final = pa.schema(list(USAGE_TYPES.items()))
 def body_of(columns: Batch) -> bytes:
     """Returns the columns as the Arrow stream that AppendUsage takes: the same columns always make the same bytes."""
     bounds = columns.offsets.astype(np.int32)
-    return (_SHARED if columns.names else _UNSHARED).stream(
-        _remembered_head(columns.names) if len(columns.names) <= _REMEMBERED_NAMES else _head(columns.names),
+    template = _SHARED if columns.names else _UNSHARED
+    head = _remembered_head if len(columns.names) <= _REMEMBERED_NAMES else _head
+    return template.stream(
+        head(template, columns.names),
         [
             fixed(columns.event_ids),
             built(columns.work_ids),
@@ -36,18 +38,18 @@ def body_of(columns: Batch) -> bytes:
     )
 
 
+def _head(template: StreamTemplate, names: tuple[str, ...]) -> bytes:
+    """Returns what a stream with these ids for its dictionary begins with."""
+    return template.head(texts(names))
+
+
 _REMEMBERED_NAMES: Final = 4_096
 
 
 @lru_cache(maxsize=8)
-def _remembered_head(names: tuple[str, ...]) -> bytes:
+def _remembered_head(template: StreamTemplate, names: tuple[str, ...]) -> bytes:
     """Returns the same. The batches of a platform mostly have the same ids."""
-    return _head(names)
-
-
-def _head(names: tuple[str, ...]) -> bytes:
-    """Returns what a stream with these ids for its dictionary begins with."""
-    return (_SHARED if names else _UNSHARED).head(texts(names))
+    return _head(template, names)
 
 
 def _template(names: int) -> StreamTemplate:

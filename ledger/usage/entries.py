@@ -216,18 +216,18 @@ def decode_positions(text: str) -> list[int]:
 
 def positions_in(text: str) -> Int64Array:
     """Returns the same as an array. Raises as `decode_positions` does."""
-    if not text:
-        return np.empty(0, dtype=np.int64)
     bits = np.unpackbits(np.frombuffer(_bitmap(text), dtype=np.uint8), bitorder="little")
     return np.flatnonzero(bits)
 
 
 def count_positions(text: str) -> int:
     """Returns how many there are, without listing them. Raises as `decode_positions` does."""
-    return 0 if not text else int.from_bytes(_bitmap(text), "little").bit_count()
+    return int.from_bytes(_bitmap(text), "little").bit_count()
 
 
 def _bitmap(text: str) -> bytes:
+    if not text:  # as almost every batch has it
+        return b""
     try:
         bitmap = base64.b64decode(text, validate=True)
     except ValueError:

@@ -22,7 +22,7 @@ from psycopg.abc import PQGen
 from psycopg.abc import Transformer as AnyTransformer
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 from psycopg.generators import fetch_many
-from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
@@ -101,7 +101,6 @@ class Statements:
         # Without a connection, psycopg quotes bytes within arrays as if for a literal.
         self._transformer: AnyTransformer = Transformer(_Context(connection.adapters, self._connection))
         """What parameters and rows are changed by. It learns how for each type, so one is kept."""
-        self._is_pipelined = False
         self._sent: deque[Answer | _Preparing] = deque()
         """What was sent since the last wait, in order."""
         self._names: dict[_Key, bytes] = {}
@@ -115,7 +114,7 @@ class Statements:
         Raises:
             psycopg.Error: it failed, or the connection is lost.
         """
-        if not self._is_pipelined:
+        if self._pgconn.pipeline_status == PipelineStatus.OFF:
             with self.pipelined():
                 return self.ask(query, parameters)
         if self.observed is None:
@@ -132,7 +131,6 @@ class Statements:
             psycopg.Error: at the end, or where an answer is asked for: a statement failed. None behind it was run.
         """
         self._pgconn.enter_pipeline_mode()
-        self._is_pipelined = True
         try:
             yield
             self.wait()
@@ -141,7 +139,6 @@ class Statements:
                 self.wait()
             raise
         finally:
-            self._is_pipelined = False
             self._sent.clear()
             try:
                 self._pgconn.exit_pipeline_mode()
@@ -171,13 +168,12 @@ class Statements:
 
         They come one by one to the first statement after one that psycopg streamed: libpq forgets that only later.
         """
-        transformer = self._transformer
         rows: list[Any] = []
         for result in results:
             if result.ntuples:
-                transformer.set_pgresult(result, format=Format.BINARY)
-                rows += transformer.load_rows(0, result.ntuples, tuple)
-        transformer.set_pgresult(None)
+                self._transformer.set_pgresult(result, format=Format.BINARY)
+                rows += self._transformer.load_rows(0, result.ntuples, tuple)
+        self._transformer.set_pgresult(None)  # which it would hold until the next one
         return rows
 
     def _send(self, query: str, parameters: Parameters) -> Answer:

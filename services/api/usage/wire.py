@@ -157,9 +157,7 @@ def _event_ends(raw: bytes, at: int) -> list[int]:
     """
     size = len(raw)
     ends = [at]
-    for _ in range(_WALKED_EVENTS_MAX + 1):
-        if at >= size or raw[at] != _EVENT:
-            break
+    while at < size and raw[at] == _EVENT:
         length = raw[at + 1]
         if length < _ONE_BYTE:
             at += 2 + length
@@ -168,8 +166,8 @@ def _event_ends(raw: bytes, at: int) -> list[int]:
         else:
             raise _OtherFormError
         ends.append(at)
-    else:
-        raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got more than {_WALKED_EVENTS_MAX}")
+        if len(ends) > _WALKED_EVENTS_MAX:
+            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got more than {_WALKED_EVENTS_MAX}")
     _require(at <= size)
     return ends
 
