@@ -1,7 +1,8 @@
 """The service under measurement, and beside it in the same process gRPC handlers that do nothing: the limit for calls.
 
-Prints one JSON line with both addresses, and runs until SIGTERM. With --no-claims it keeps no ids: then events
-count as often as they come, which is for the one measurement of what exactly-once costs.
+Is told its place among so many of them. Prints one JSON line with both addresses, and runs until SIGTERM. With
+--no-claims it keeps no ids: then events count as often as they come, which is for the one measurement of what
+exactly-once costs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from services.process.host import serving
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often, keep_freed_memory
 from services.process.stopping import until_stopped
+from services.processors import keep_to_one
 from services.settings import load_settings
 
 EMPTY_SERVICE: Final = "bench.Empty"
@@ -60,7 +62,8 @@ def _unclaimed(_connection: object, _pool: object, claims: Sequence[EventClaim])
     ]
 
 
-def main(*options: str) -> int:
+def main(place: str, servers: str, *options: str) -> int:
+    keep_to_one(int(place), int(servers))  # as `moiety serve` has its workers do
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:

@@ -208,7 +208,9 @@ def staged(
         with parts.database.transaction() as connection:
             founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR])
             operator_key = founded[FIRST_OPERATOR]
-        started = [stack.enter_context(_server(url, bodies_url, claims=claims)) for _ in range(servers)]
+        started = [
+            stack.enter_context(_server(url, bodies_url, place, servers, claims=claims)) for place in range(servers)
+        ]
         process, said = started[0]
         operator = stack.enter_context(Client(said["address"], operator_key))
         for name in PLATFORM_IDS:
@@ -233,9 +235,12 @@ def _migrated() -> Path:
 
 @contextmanager
 def _server(
-    url: str, bodies_url: str, *, claims: bool, http_listen: str = ""
+    url: str, bodies_url: str, place: int = 0, servers: int = 1, *, claims: bool, http_listen: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A server's process, and the line that it says. It logs to a file; at the end warnings and errors are shown."""
+    """The process of one of so many servers, and the line that it says.
+
+    It logs to a file; at the end warnings and errors are shown.
+    """
     chosen = {
         "MOIETY_DATABASE_URL": url,
         "MOIETY_BODIES_URL": bodies_url,
@@ -243,7 +248,8 @@ def _server(
         "MOIETY_HTTP_LISTEN": http_listen,
         "MOIETY_LOG_FORMAT": "json",
     }
-    command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]
+    options = [str(place), str(servers), *([] if claims else ["--no-claims"])]
+    command = [sys.executable, "-m", "bench.server", *options]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **chosen})
         try:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Final, NoReturn
 
+from services.processors import anywhere
+
 _DESCRIPTORS_MAX: Final = 4
 
 
@@ -54,7 +56,7 @@ class Forks:
 
     def _start(self) -> None:
         self._asking, theirs = socket.socketpair()
-        with theirs:
+        with theirs, anywhere():
             self._process = subprocess.Popen(  # noqa: S603  # it is this program
                 self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=dict(self._environment())
             )

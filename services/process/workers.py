@@ -1,7 +1,8 @@
 """Several server processes on one port: `moiety serve` if MOIETY_WORKERS is more than one.
 
 Python runs one thread at a time, so one process serves small calls on one processor. Workers are complete servers that
-share only the port, over which the kernel distributes connections (SO_REUSEPORT), and the database.
+share only the port, over which the kernel distributes connections (SO_REUSEPORT), and the database. Where there are as
+many as processors, each keeps to one of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.process.listening import bound_socket
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
 from services.process.stopping import CUT_OFF, until_stopped
+from services.processors import keep_to_one
 from services.settings import PREFIX, Settings, load_settings
 
 logger: Final = structlog.get_logger("moiety.workers")
@@ -71,7 +73,7 @@ def working(settings: Settings) -> Iterator[tuple[str, str]]:
         slots: list[_Slot] = []
         stack.callback(_drain, slots)
         stack.callback(told.set)
-        slots.extend(_Slot(address, told, shared) for _ in range(settings.workers))
+        slots.extend(_Slot(place, address, told, shared) for place in range(settings.workers))
         for slot in slots:
             if not slot.answers():
                 raise _why(slot.process.wait())
@@ -83,12 +85,13 @@ def working(settings: Settings) -> Iterator[tuple[str, str]]:
 class _Slot:
     """A worker's slot: the process in it, and after its end another one."""
 
-    def __init__(self, address: str, told: Event, shared: Mapping[str, str]) -> None:
+    def __init__(self, place: int, address: str, told: Event, shared: Mapping[str, str]) -> None:
+        self._place = place
         self._address = address
         self._shared = shared
         self._told = told
         self._lock = Lock()
-        self.process = _start(address, shared)
+        self.process = _start(place, address, shared)
 
     def answers(self) -> bool:
         """Returns whether the process reports that it listens at the address; waits until it does or ends."""
@@ -118,7 +121,7 @@ class _Slot:
     def _start_again(self) -> bool:
         """Whether another process was started: what killed the last one, such as a lack of memory, may prevent it."""
         try:
-            following = _start(self._address, self._shared)
+            following = _start(self._place, self._address, self._shared)
         except OSError as error:
             logger.error("a worker cannot be started", reason=error.strerror)  # noqa: TRY400  # the reason says it all
             return False
@@ -142,10 +145,13 @@ def _held_port(listen: str, setting: str) -> Iterator[str]:
         yield f"{listen.rpartition(':')[0]}:{held.getsockname()[1]}"
 
 
-def _start(address: str, shared: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A worker. Its standard input tells it to stop, and so does the input's end: it does not outlive this process."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "services.process.workers"],  # -P: whatever the current folder holds
+def _start(place: int, address: str, shared: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A worker, which is told its place among them.
+
+    Its standard input tells it to stop, and so does the input's end: it does not outlive this process.
+    """
+    return subprocess.Popen(  # noqa: S603  # it is this program
+        [sys.executable, "-P", "-m", "services.process.workers", str(place)],  # -P: whatever the current folder holds
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, f"{PREFIX}LISTEN": address, **shared},
@@ -177,9 +183,10 @@ def _close(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def main() -> None:
+def main(place: str) -> None:
     """Run a worker: serve, print the address, and stop at the end of standard input."""
     settings = load_settings()
+    keep_to_one(int(place), settings.workers)
     configure_logs(settings)
     try:
         _serve(settings)
@@ -206,4 +213,4 @@ def _obey(parent: int, stopped: Event) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -125,6 +125,31 @@ def test_a_worker_that_ends_is_started_again_while_the_others_go_on(scene: Scene
         assert not is_alive(second)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say where processes may run")
+def test_as_many_workers_as_processors_keep_to_one_each(database_url: str) -> None:
+    processors = os.sched_getaffinity(0)
+    with serving(database_url, workers=len(processors)) as process:
+        address_of(process)
+        first, *others = children_of(process.pid)
+        kept = os.sched_getaffinity(first)
+        assert len(kept) == 1
+        assert kept.union(*map(os.sched_getaffinity, others)) == processors
+
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(set(children_of(process.pid)) - {first, *others}) == 1)
+        (again,) = set(children_of(process.pid)) - {first, *others}
+        wait_until(lambda: os.sched_getaffinity(again) == kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say where processes may run")
+def test_more_workers_than_processors_run_anywhere(database_url: str) -> None:
+    processors = os.sched_getaffinity(0)
+    with serving(database_url, workers=len(processors) + 1) as process:
+        address_of(process)
+        for worker in children_of(process.pid):
+            assert os.sched_getaffinity(worker) == processors
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 2), (2, 1)])
 def test_the_port_of_a_server_that_just_ended_is_taken_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch, before: int, after: int

@@ -50,10 +50,13 @@ class FairThreads:
         threads: how many there are.
         name: theirs.
         of_one: how many of them one principal may have; three quarters by default.
+        begin: what each does first.
     """
 
-    def __init__(self, threads: int, name: str, *, of_one: int | None = None) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    def __init__(
+        self, threads: int, name: str, *, of_one: int | None = None, begin: Callable[[], None] | None = None
+    ) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=begin)
         self._most = WAITING_PER_THREAD * threads
         self._most_running = of_one or max(1, threads * 3 // 4)
         self._lock = Lock()

@@ -47,6 +47,7 @@ from services.api.usage.refusals import Refusals, refusal_to_proto
 from services.api.usage.submissions import Submissions, identity_of
 from services.metrics import count_batch
 from services.parts import Parts
+from services.processors import run_anywhere
 
 LISTED_FREELY: Final = 1_000
 """Duplicates that a receipt lists without its call passing the gate: listing 65,536 takes milliseconds, and 180 kB."""
@@ -70,7 +71,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._usage = parts.usage
         self.submissions: Final = Submissions(parts.usage, self._refusals, large)
         threads = parts.settings.intake_threads
-        self._intake = FairThreads(threads, "intake", of_one=threads)  # none waits for more than the batch before
+        # None waits for more than the batch before. Most of a large batch is computed without the interpreter.
+        self._intake = FairThreads(threads, "intake", of_one=threads, begin=run_anywhere)
 
     def close(self) -> None:
         """Finish the batches in progress."""

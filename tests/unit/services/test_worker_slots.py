@@ -21,7 +21,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
     starts = 0
     back = Event()
 
-    def start(address: str, _: object) -> subprocess.Popen[bytes]:
+    def start(_: int, address: str, __: object) -> subprocess.Popen[bytes]:
         nonlocal starts
         starts += 1
         if starts in (2, 3):
@@ -37,7 +37,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
     monkeypatch.setattr(workers, "_start", start)
     monkeypatch.setattr(workers, "FIRST_PAUSE_SECONDS", 0.01)
     told = Event()
-    slot = workers._Slot(ADDRESS, told, {SHARED_FOLDER: str(tmp_path)})
+    slot = workers._Slot(0, ADDRESS, told, {SHARED_FOLDER: str(tmp_path)})
     thread = Thread(target=slot.keep_up)
     try:
         assert slot.answers()
