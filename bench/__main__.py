@@ -38,7 +38,9 @@ PARTS: Final[dict[str, Part]] = {
     "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
     "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
     "places": lambda stage, runs, quick: places.measure(stage, runs, batches=4 if quick else 40),
-    "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 2_000, balances=50 if quick else 4000),
+    "calls": lambda _, runs, quick: calls.measure(
+        runs, submits=20 if quick else 4_000, balances=50 if quick else 16_000
+    ),
     "overload": lambda stage, runs, quick: overload.measure(stage, runs, seconds=1 if quick else 10),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "start": lambda _, runs, __: starting.measure(runs),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import cycle
 from typing import Any, Final, cast
 
 import grpc
@@ -30,7 +29,7 @@ CALLERS_EACH: Final = 16
 FEW_CALLERS_EACH: Final = 4
 """For the note on what so few see: the fewer come at a time, the fewer share a transaction."""
 
-TURNS: Final = 4
+TURNS: Final = 8
 """In which a handler and its peer are called by turns, for the machine is not the same from one second to the next."""
 
 EMPTY_AGAIN: Final = 4
@@ -155,9 +154,14 @@ def _rates(
 
 
 def _seconds(calls: Sequence[Call], requests: Sequence[Any], metadata: Metadata, each: int) -> float:
-    """For one call with each request, to each of `calls` in turn, `each` under way at a time. Any that fails raises."""
-    asked = zip(cycle(calls), requests)  # the calls have no end
+    """For one call with each request, `each` of each of `calls` under way at a time. Any that fails raises."""
+    asked = iter(requests)
+
+    def take_turns(call: Call) -> None:
+        for request in asked:
+            call(request, metadata=metadata)
+
     with ThreadPoolExecutor(each * len(calls)) as callers, timed() as seconds:
-        for _ in callers.map(lambda one: one[0](one[1], metadata=metadata), asked):
+        for _ in callers.map(take_turns, [*calls] * each):
             pass
     return seconds()

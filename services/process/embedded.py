@@ -128,6 +128,7 @@ def _settings() -> Iterator[str]:
     """
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     yield f"shared_buffers={min(max(memory_mb // 4, _BUFFERS_MB_MIN), _BUFFERS_MB_MAX)}MB"
+    yield "wal_init_zero=off"
     yield "max_wal_size=4GB"
     yield "checkpoint_timeout=15min"
 
