@@ -1,8 +1,9 @@
 """On which processors a thread runs.
 
 Threads of one process take the interpreter from each other. On several processors, each time another one has to be
-woken for that; on a single one, the next thread goes on where the last one stopped, with what is in the cache. A thread
-runs where the one that starts it may run, and so does a process. Source: sched_setaffinity(2).
+woken for that; on a single one, the next thread goes on where the last one stopped, with what is in the cache. Of
+processes that compute all the time, none that stays where it is has to fill another cache. A thread runs where the one
+that starts it may run, and so does a process. Source: sched_setaffinity(2).
 """
 
 from __future__ import annotations

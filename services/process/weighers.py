@@ -33,6 +33,7 @@ from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent
 from ledger.usage.reading import Reading
 from ledger.usage.weights import BatchWeights, ModeWeights
+from services.processors import keep_to_one
 
 AREA_BYTES: Final = 2 * 2**20
 """For what comes of a batch. What is larger is sent instead."""
@@ -112,8 +113,9 @@ class Weighers:
     def __init__(self, count: int, reading: Callable[[], AbstractContextManager[ReadBodies]]) -> None:
         self._names, self._turn = _Names(), 0
         self._workers: list[_Worker] = []
-        for _ in range(count):
-            self._workers.append(_Worker(self._names, [each.connection for each in self._workers], reading))
+        for place in range(count):
+            others = [each.connection for each in self._workers]
+            self._workers.append(_Worker(self._names, others, reading, place, count))
 
     def __enter__(self) -> Self:
         return self
@@ -205,6 +207,8 @@ class _Worker:
     names: _Names
     inherited: list[Connection]
     reading: Callable[[], AbstractContextManager[ReadBodies]]
+    place: int
+    count: int
     connection: Connection = field(init=False)
     numbers: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The places among all names of those that it has named, in the order in which it did."""
@@ -223,7 +227,8 @@ class _Worker:
         self._memory = mmap(-1, AHEAD * AREA_BYTES)
         self.connection, theirs = forking.Pipe()
         ours = [*self.inherited, self.connection]
-        self._process = forking.Process(target=_work, args=(theirs, self._memory, self.reading, ours), daemon=True)
+        told = theirs, self._memory, self.reading, ours, self.place, self.count
+        self._process = forking.Process(target=_work, args=told, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -309,8 +314,11 @@ def _work(
     memory: mmap,
     reading: Callable[[], AbstractContextManager[ReadBodies]],
     inherited: Sequence[Connection],
+    place: int,
+    count: int,
 ) -> None:
-    """Weigh batches until nobody can ask for another."""
+    """Weigh batches until nobody can ask for another, as one of so many processes."""
+    keep_to_one(place, count)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # that of a terminal is for who asks, whose end ends this
     for connection in inherited:
         connection.close()

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from subprocess import check_output
 from typing import Final
 
@@ -14,7 +15,9 @@ import pytest
 
 from services.api.calls.queues import FairThreads
 from services.forks import Forks
+from services.process.weighers import Weighers
 from services.processors import anywhere, keep_to_one, run_anywhere
+from tests.support.books import wait_until
 from tests.support.programs import children_of
 
 if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) == 1:
@@ -96,6 +99,16 @@ def test_processes_forked_for_a_kept_thread_run_anywhere() -> None:
         assert kept(forked) == ALL
     finally:
         forks.close()
+
+
+def test_as_many_weighers_as_processors_keep_to_one_each() -> None:
+    before = {*children_of(os.getpid())}
+    with Weighers(len(ALL), lambda: nullcontext(lambda *_: {})):
+        weighers = {*children_of(os.getpid())} - before
+        wait_until(lambda: all(len(os.sched_getaffinity(each)) == 1 for each in weighers))
+        found = [os.sched_getaffinity(each) for each in weighers]
+    assert len(found) == len(ALL)
+    assert set().union(*found) == ALL
 
 
 def test_a_thread_is_kept_again_where_what_it_started_failed() -> None:
