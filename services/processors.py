@@ -1,9 +1,9 @@
 """On which processors a thread runs.
 
 Threads of one process take the interpreter from each other. On several processors, each time another one has to be
-woken for that; on a single one, the next thread goes on where the last one stopped, with what is in the cache. Of
-processes that compute all the time, none that stays where it is has to fill another cache. A thread runs where the one
-that starts it may run, and so does a process. Source: sched_setaffinity(2).
+woken for that; on a single one, the next thread goes on where the last one stopped, with what is in the cache. Nor has
+a process that computes all the time to fill another processor's cache there. A thread runs where the one that starts it
+may run, and so does a process. Source: sched_setaffinity(2).
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-_ALLOWED: Final[frozenset[int]] = (
-    frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
-)
-"""Those that this process was given; none where a system does not say."""
+
+def _allowed() -> frozenset[int]:
+    """Those that this thread may run on; none where a system does not say."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+_ALLOWED: Final = _allowed()
+"""Those that this process was given."""
 
 
 def keep_to_one(place: int, processes: int) -> None:
@@ -37,10 +41,7 @@ def run_anywhere() -> None:
 @contextmanager
 def anywhere() -> Iterator[None]:
     """What is started within may run on all processors."""
-    if not _ALLOWED:
-        yield
-        return
-    before = frozenset(os.sched_getaffinity(0))
+    before = _allowed()
     run_anywhere()
     try:
         yield
