@@ -68,7 +68,7 @@ ALLOWED: Final = {
     "services.cli.audit.statement", "services.cli.audit.verify", "services.cli.audit.page",
     "services.cli.audit.records",
     "services.printing", "services.process", "services.process.memory", "services.process.unwinding",
-    "services.process.weighers",
+    "services.process.weighers", "services.processors",
 }  # fmt: skip
 
 
