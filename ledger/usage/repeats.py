@@ -10,7 +10,7 @@ import numpy.typing as npt
 UInt64Array = npt.NDArray[np.uint64]
 
 
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """Odd; times this, all bits of a number decide on the highest ones of the product."""
 
 _SLOTS_EACH: Final = 8
@@ -28,7 +28,7 @@ def repeated(keys: UInt64Array) -> UInt64Array:
 def _doubtful(keys: UInt64Array) -> UInt64Array:
     """Returns the keys, as often as they occur, that share a slot of a table with another one, as equal ones do."""
     bits = (_SLOTS_EACH * len(keys)).bit_length()
-    slots = ((keys * _MIX) >> np.uint64(64 - bits)).view(np.int64)
+    slots = ((keys * MIX) >> np.uint64(64 - bits)).view(np.int64)
     places = np.arange(len(keys), dtype=np.int32)
     table = np.empty(1 << bits, dtype=np.int32)
     table[slots] = places

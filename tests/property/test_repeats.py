@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage.repeats import _MIX, repeated
+from ledger.usage.repeats import MIX, repeated
 
 few = st.integers(0, 6)
 any_key = st.integers(0, 2**64 - 1)
-in_one_slot = few.map(lambda number: number * pow(int(_MIX), -1, 2**64) % 2**64)
+in_one_slot = few.map(lambda number: number * pow(int(MIX), -1, 2**64) % 2**64)
 """Keys of which each is looked for where the others are."""
 
 
