@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ledger.usage.repeats import UInt64Array
+from ledger.usage.repeats import MIX, UInt64Array
 from ledger.work import Submit, at_once
 
 PARTS: Final = 64
@@ -170,7 +170,7 @@ def hash_of(high: UInt64Array, low: UInt64Array, platform: UInt64Array | np.uint
 
     `salt` keeps whoever chooses ids from choosing the part of their records.
     """
-    mixed: UInt64Array = (high ^ np.uint64(salt & _ALL_BITS)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed: UInt64Array = (high ^ np.uint64(salt & _ALL_BITS)) * MIX
     mixed = (mixed ^ (mixed >> np.uint64(29)) ^ low) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(32)) ^ platform) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))

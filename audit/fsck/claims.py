@@ -18,6 +18,7 @@ import numpy.typing as npt
 from audit.batches.partitions import Partitions, Records, Spill, hashed, taken_from
 from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds
+from ledger.usage.repeats import MIX
 from ledger.work import Submit, at_once
 
 LOGGED, ROW, PAGED = range(3)
@@ -91,7 +92,7 @@ def _by_id(records: Records) -> Records:
     Sorted by one number made of all four, the source in its last bits: that takes a third of the time. Should two ids
     make the same number, which is found out, the columns themselves decide.
     """
-    mixed = (records["high"] * np.uint64(0x9E3779B97F4A7C15)) ^ records["low"]
+    mixed = (records["high"] * MIX) ^ records["low"]
     mixed = (mixed ^ (mixed >> np.uint64(31)) ^ records["platform"].astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
     key = (mixed & ~np.uint64(3)) | records["source"]
     order = np.argsort(key)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.usage.batch import BoolArray, Int64Array
-from ledger.usage.repeats import repeated
+from ledger.usage.repeats import MIX, repeated
 
 EventIds = npt.NDArray[np.void]
 """(n,) of 16 bytes each (`V16`)."""
@@ -251,5 +251,5 @@ def known_among(ids: EventIds, others: EventIds) -> BoolArray:
 def _folded(ids: EventIds) -> npt.NDArray[np.uint64]:
     """Numbers that are alike for like ids, and seldom for others."""
     halves = ids.view("<u8").reshape(-1, 2)
-    folded: npt.NDArray[np.uint64] = (halves[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ halves[:, 1]
+    folded: npt.NDArray[np.uint64] = (halves[:, 0] * MIX) ^ halves[:, 1]
     return folded

@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 UInt64Array = npt.NDArray[np.uint64]
 
-
 MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """Odd; times this, all bits of a number decide on the highest ones of the product."""
 
 _SLOTS_EACH: Final = 8
-"""At least, for each key: one in ten is then doubtful."""
+"""At least, for each of a quarter of a million keys or fewer: one in ten is then doubtful."""
+
+_SLOT_BITS_MAX: Final = 21
+"""8 MB of slots. For a million keys a larger table takes longer, as caches have no room for it, and more memory."""
 
 
 def repeated(keys: UInt64Array) -> UInt64Array:
@@ -27,13 +29,12 @@ def repeated(keys: UInt64Array) -> UInt64Array:
 
 def _doubtful(keys: UInt64Array) -> UInt64Array:
     """Returns the keys, as often as they occur, that share a slot of a table with another one, as equal ones do."""
-    bits = (_SLOTS_EACH * len(keys)).bit_length()
+    bits = min((_SLOTS_EACH * len(keys)).bit_length(), _SLOT_BITS_MAX)
     slots = ((keys * MIX) >> np.uint64(64 - bits)).view(np.int64)
     places = np.arange(len(keys), dtype=np.int32)
     table = np.empty(1 << bits, dtype=np.int32)
     table[slots] = places
     found = table.take(slots)  # no other slot is read: the others hold anything
-    is_displaced = found != places
-    is_doubtful = is_displaced.copy()
-    is_doubtful[found[np.flatnonzero(is_displaced)]] = True
+    is_doubtful = found != places
+    is_doubtful[found[np.flatnonzero(is_doubtful)]] = True
     return keys[np.flatnonzero(is_doubtful)]

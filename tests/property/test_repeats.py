@@ -21,3 +21,9 @@ def test_repeated_keys_are_those_that_counting_finds(keys: list[int]) -> None:
     counted = Counter(keys)
     expected = sorted(key for key, count in counted.items() if count > 1)
     assert repeated(np.array(keys, dtype=np.uint64)).tolist() == expected
+
+
+def test_more_keys_than_a_table_has_slots_for_are_told_apart() -> None:
+    keys = np.arange(1 << 22, dtype=np.uint64) * MIX
+    keys[[3, 7, 1 << 18]] = keys[5]
+    assert repeated(keys).tolist() == [int(keys[5])]

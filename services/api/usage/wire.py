@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from ledger.errors import InvalidInputError
 from ledger.usage.batch import Batch, Int64Array, only_named
 from ledger.usage.format import MAX_OCCURRED_AT
+from ledger.usage.repeats import MIX
 from moiety.v1 import usage_pb2 as pb
 from services.api.usage.events import MAX_ROW_EVENTS
 
@@ -55,7 +56,6 @@ _PADDING: Final = 256
 
 _LAST_BITS: Final = np.uint64(0x8080808080808080)
 _SEVEN_BITS: Final = np.uint64(0x7F)
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST_BYTES: Final = np.array(
     [(1 << 8 * min(count, 8)) - 1 for count in range(_ONE_BYTE)] + [0] * _ONE_BYTE, np.uint64
 )
@@ -305,7 +305,7 @@ class _Columns:
         ]
         mixed = lengths.astype(np.uint64)
         for word in words:
-            mixed = (mixed ^ word) * _MIX
+            mixed = (mixed ^ word) * MIX
             mixed ^= mixed >> np.uint64(32)
         example, found = _distinct(mixed)
         same = example[found]
